@@ -1,0 +1,79 @@
+/**
+ * Every error a client can meet: its code, HTTP status and title. One list, held to
+ * docs/errors.md and openapi.yaml by a test. A code is never reused for another meaning.
+ */
+export const errorCodes = {
+  bad_request: { status: 400, title: 'The request is malformed' },
+  invalid_id: { status: 400, title: 'The id does not follow the grammar of ids' },
+  invalid_signal: { status: 400, title: 'No such signal' },
+  invalid_cursor: { status: 400, title: 'The cursor is not one that this daemon gave' },
+  unauthorized: { status: 401, title: 'A valid bearer token is needed' },
+  forbidden: { status: 403, title: "The token's scope does not allow this" },
+  forbidden_host: { status: 403, title: 'The Host header is not on the list of allowed hosts' },
+  forbidden_origin: { status: 403, title: 'The Origin header is not on the list of allowed origins' },
+  route_not_found: { status: 404, title: 'No such resource' },
+  container_not_found: { status: 404, title: 'No such container' },
+  process_not_found: { status: 404, title: 'No such process in this container' },
+  task_not_found: { status: 404, title: 'No such task' },
+  method_not_allowed: { status: 405, title: 'The resource does not have this method' },
+  not_acceptable: { status: 406, title: 'None of the media types asked for can be given' },
+  container_exists: { status: 409, title: 'A container with this id exists' },
+  container_running: { status: 409, title: 'The container is running' },
+  container_not_running: { status: 409, title: 'The container is not running' },
+  invalid_state: { status: 409, title: "The container's state does not allow this" },
+  no_exit: { status: 409, title: 'The container never ran, so it has no exit' },
+  request_in_progress: { status: 409, title: 'A request with this Idempotency-Key is still under way' },
+  events_gone: { status: 410, title: 'The position asked for is no longer in the journal' },
+  body_too_large: { status: 413, title: 'The request body is too large' },
+  unsupported_media_type: { status: 415, title: 'The body must be application/json' },
+  invalid_bundle: { status: 422, title: 'The bundle cannot be used' },
+  idempotency_key_reused: { status: 422, title: 'The Idempotency-Key was used with another request' },
+  start_failed: { status: 422, title: 'The command of the container could not be started' },
+  too_many_requests: { status: 429, title: 'Too many requests of this kind' },
+  headers_too_large: { status: 431, title: 'The request headers are too large' },
+  internal: { status: 500, title: 'longshore failed; the log has the reason' },
+  runtime_failed: { status: 502, title: 'The OCI runtime failed' },
+  overloaded: { status: 503, title: 'Too much work is queued' },
+  not_ready: { status: 503, title: 'The daemon is not ready' },
+  timeout: { status: 504, title: 'The deadline passed before the work was done' }
+} as const satisfies Record<string, { status: number, title: string }>
+
+export type ErrorCode = keyof typeof errorCodes
+
+/** What a problem+json answer carries beside the members of RFC 9457. */
+export type ErrorExtra = {
+  /** refused input: the field (JSON pointer or parameter name) and the rule it broke */
+  errors?: { field: string, rule: string }[]
+  /** timeout: the step that is stuck; runtime_failed: the step that failed */
+  step?: string
+  /** the task that goes on, or failed */
+  taskId?: string
+  /** runtime_failed: the runtime's own words */
+  runtime?: string
+  /** start_failed: 127 command not found, 126 not executable */
+  exitStatus?: number
+  /** seconds after which a retry makes sense */
+  retryAfter?: number
+}
+
+/** An error with a stable code, meant for the client as it stands: `message` says what was wrong and what to do. */
+export class LongshoreError extends Error {
+  readonly code: ErrorCode
+  readonly status: number
+  readonly title: string
+  readonly extra: ErrorExtra
+
+  constructor (code: ErrorCode, detail: string, options: { cause?: unknown, extra?: ErrorExtra } = {}) {
+    super(detail, options.cause === undefined ? undefined : { cause: options.cause })
+    this.name = 'LongshoreError'
+    this.code = code
+    this.status = errorCodes[code].status
+    this.title = errorCodes[code].title
+    this.extra = options.extra ?? {}
+  }
+}
+
+/** True for a system error (from Node or from the addon) with this errno name, e.g. 'ENOENT'. */
+export function hasCode (error: unknown, code: string): boolean {
+  return error instanceof Error && (error as NodeJS.ErrnoException).code === code
+}
