@@ -28,11 +28,12 @@ export const errorCodes = {
   unsupported_media_type: { status: 415, title: 'The body must be application/json' },
   invalid_bundle: { status: 422, title: 'The bundle cannot be used' },
   idempotency_key_reused: { status: 422, title: 'The Idempotency-Key was used with another request' },
-  start_failed: { status: 422, title: 'The command of the container could not be started' },
+  runtime_not_found: { status: 422, title: 'No such OCI runtime on this machine' },
+  runtime_failed: { status: 422, title: 'The OCI runtime refused' },
   too_many_requests: { status: 429, title: 'Too many requests of this kind' },
   headers_too_large: { status: 431, title: 'The request headers are too large' },
   internal: { status: 500, title: 'longshore failed; the log has the reason' },
-  runtime_failed: { status: 502, title: 'The OCI runtime failed' },
+  runtime_crashed: { status: 502, title: 'The OCI runtime or the shim ended abnormally' },
   overloaded: { status: 503, title: 'Too much work is queued' },
   not_ready: { status: 503, title: 'The daemon is not ready' },
   timeout: { status: 504, title: 'The deadline passed before the work was done' }
@@ -50,7 +51,7 @@ export type ErrorExtra = {
   taskId?: string
   /** runtime_failed: the runtime's own words */
   runtime?: string
-  /** start_failed: 127 command not found, 126 not executable */
+  /** runtime_failed at start: 127 command not found, 126 not executable */
   exitStatus?: number
   /** seconds after which a retry makes sense */
   retryAfter?: number

@@ -1,0 +1,83 @@
+import { readFile, stat } from 'node:fs/promises'
+import { isAbsolute, join, resolve } from 'node:path'
+import { LongshoreError, hasCode } from '../errors.ts'
+import type { CreateRequest } from '../schemas/index.ts'
+
+/** The part of the OCI runtime specification's config.json that the supervisor itself looks at. */
+export type OciProcess = {
+  terminal?: boolean
+  user?: { uid?: number, gid?: number, additionalGids?: number[], umask?: number }
+  args?: string[]
+  env?: string[]
+  cwd?: string
+  [more: string]: unknown
+}
+
+export type OciConfig = {
+  ociVersion?: string
+  process?: OciProcess
+  root?: { path?: string, readonly?: boolean }
+  mounts?: { destination?: string, source?: string, type?: string, options?: string[] }[]
+  [more: string]: unknown
+}
+
+export type Bundle = {
+  path: string
+  process: OciProcess
+  /** the config to run with when it differs from the one in the bundle; its paths are absolute, so it can live elsewhere */
+  rewritten: OciConfig | undefined
+}
+
+const configLimit = 4 * 1024 * 1024
+
+function refuse (detail: string, cause?: unknown): never {
+  throw new LongshoreError('invalid_bundle', detail, { cause, extra: { errors: [{ field: 'bundle', rule: detail }] } })
+}
+
+/**
+ * Reads a bundle and lays the request's process over its config.json. Only reads: a bundle is never written to.
+ * What the runtime can judge is left to the runtime. Throws invalid_bundle.
+ */
+export async function loadBundle (path: string, override: CreateRequest['process']): Promise<Bundle> {
+  if (!isAbsolute(path)) refuse(`the bundle must be an absolute path, not ${JSON.stringify(path)}`)
+  const file = join(path, 'config.json')
+  let text: string
+  try {
+    const info = await stat(file)
+    if (!info.isFile()) refuse(`${file} is not a file`)
+    if (info.size > configLimit) refuse(`${file} is larger than ${configLimit} bytes`)
+    text = await readFile(file, 'utf8')
+  } catch (error) {
+    if (error instanceof LongshoreError) throw error
+    if (hasCode(error, 'ENOENT') || hasCode(error, 'ENOTDIR')) refuse(`there is no ${file}`, error)
+    refuse(`${file} cannot be read: ${(error as Error).message}`, error)
+  }
+  let config: OciConfig
+  try {
+    config = JSON.parse(text) as OciConfig
+  } catch (error) {
+    refuse(`${file} is no JSON: ${(error as Error).message}`, error)
+  }
+  if (typeof config !== 'object' || config === null || Array.isArray(config)) refuse(`${file} holds no JSON object`)
+  if (config.process !== undefined && (typeof config.process !== 'object' || config.process === null)) refuse(`process in ${file} must be an object`)
+  const process: OciProcess = { ...config.process, ...override }
+  if (override?.user !== undefined) process.user = { ...config.process?.user, ...override.user }
+  if (!Array.isArray(process.args) || process.args.length === 0 || !process.args.every((arg) => typeof arg === 'string')) {
+    refuse(`process.args in ${file} must list at least the command, as strings`)
+  }
+  const rewritten = override === undefined ? undefined : absolute({ ...config, process }, path)
+  return { path, process, rewritten }
+}
+
+/** The specification reads root.path and the sources of bind mounts relative to the bundle (config.md, "Root" and "Mounts"). */
+function absolute (config: OciConfig, bundle: string): OciConfig {
+  const moved = { ...config }
+  if (typeof config.root?.path === 'string') moved.root = { ...config.root, path: resolve(bundle, config.root.path) }
+  if (Array.isArray(config.mounts)) {
+    moved.mounts = config.mounts.map((mount) => {
+      const bind = mount.type === 'bind' || mount.options?.some((option) => option === 'bind' || option === 'rbind')
+      return bind === true && typeof mount.source === 'string' ? { ...mount, source: resolve(bundle, mount.source) } : mount
+    })
+  }
+  return moved
+}

@@ -1,0 +1,102 @@
+import { readFile, writeFile, readdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import { hasCode } from '../errors.ts'
+
+/** Where the cgroup hierarchies are mounted on this machine (cgroups(7), proc(5) "mountinfo"). */
+export type CgroupMounts = {
+  version: 1 | 2
+  /** cgroup v1: controller → mount point */
+  v1: Map<string, string>
+  /** the v2 hierarchy, also where it stands beside v1 (hybrid) */
+  v2: string | undefined
+}
+
+/** The directories of one container. */
+export type ContainerCgroup = {
+  version: 1 | 2
+  /** lists every process of the container, in cgroup.procs */
+  procs: string
+  /** has freezer.state (v1) or cgroup.freeze (v2) */
+  freezer: string | undefined
+  /** has memory.oom_control (v1) or memory.events (v2) */
+  memory: string | undefined
+}
+
+export async function findCgroups (): Promise<CgroupMounts> {
+  const v1 = new Map<string, string>()
+  let v2: string | undefined
+  for (const line of (await readFile('/proc/self/mountinfo', 'utf8')).split('\n')) {
+    const [left, right] = line.split(' - ')
+    if (left === undefined || right === undefined) continue
+    const mount = left.split(' ')[4]
+    const [type, , options] = right.split(' ')
+    if (mount === undefined) continue
+    if (type === 'cgroup2') v2 ??= mount
+    if (type === 'cgroup') for (const option of options?.split(',') ?? []) if (!v1.has(option)) v1.set(option, mount)
+  }
+  return { version: v1.has('memory') || v1.has('pids') || v1.has('freezer') ? 1 : 2, v1, v2 }
+}
+
+/** The directories of the container that a process is the init of, from /proc/PID/cgroup; undefined when the process is gone or shares the daemon's own cgroup. */
+export async function cgroupOf (pid: number, mounts: CgroupMounts): Promise<ContainerCgroup | undefined> {
+  let text: string
+  let own: string
+  try {
+    text = await readFile(`/proc/${pid}/cgroup`, 'utf8')
+    own = await readFile('/proc/self/cgroup', 'utf8')
+  } catch (error) {
+    if (hasCode(error, 'ENOENT') || hasCode(error, 'ESRCH')) return undefined
+    throw error
+  }
+  const ownLines = new Set(own.split('\n'))
+  const paths = new Map<string, string>()
+  for (const line of text.split('\n')) {
+    const [, controllers, ...rest] = line.split(':')
+    // A hierarchy in which the container was given no group of its own must never be frozen or killed.
+    if (controllers === undefined || ownLines.has(line)) continue
+    for (const controller of controllers === '' ? ['v2'] : controllers.split(',')) paths.set(controller, rest.join(':'))
+  }
+  const directory = (controller: string): string | undefined => {
+    const mount = controller === 'v2' ? mounts.v2 : mounts.v1.get(controller)
+    const path = paths.get(controller)
+    return mount === undefined || path === undefined || path === '/' ? undefined : join(mount, path)
+  }
+  if (mounts.version === 2) {
+    const group = directory('v2')
+    return group === undefined ? undefined : { version: 2, procs: group, freezer: group, memory: group }
+  }
+  const freezer = directory('freezer')
+  const memory = directory('memory')
+  const procs = freezer ?? directory('devices') ?? directory('pids') ?? memory
+  return procs === undefined ? undefined : { version: 1, procs, freezer, memory }
+}
+
+/** Every process of the container, in its sub-groups too; empty when the group is gone. */
+export async function processesOf (cgroup: ContainerCgroup): Promise<number[]> {
+  const pids: number[] = []
+  const visit = async (directory: string): Promise<void> => {
+    try {
+      for (const line of (await readFile(join(directory, 'cgroup.procs'), 'utf8')).split('\n')) {
+        if (line !== '' && line !== '0') pids.push(Number(line))
+      }
+      for (const entry of await readdir(directory, { withFileTypes: true })) {
+        if (entry.isDirectory()) await visit(join(directory, entry.name))
+      }
+    } catch (error) {
+      if (!hasCode(error, 'ENOENT') && !hasCode(error, 'ENODEV')) throw error
+    }
+  }
+  await visit(cgroup.procs)
+  return pids
+}
+
+/** A frozen process cannot act on SIGKILL on cgroup v1: thaw after the signal. Does nothing where the group is not frozen or gone. */
+export async function thaw (cgroup: ContainerCgroup): Promise<void> {
+  if (cgroup.freezer === undefined) return
+  const [file, value] = cgroup.version === 1 ? ['freezer.state', 'THAWED'] as const : ['cgroup.freeze', '0'] as const
+  try {
+    await writeFile(join(cgroup.freezer, file), value)
+  } catch (error) {
+    if (!hasCode(error, 'ENOENT') && !hasCode(error, 'ENODEV')) throw error
+  }
+}

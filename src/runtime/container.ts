@@ -1,0 +1,234 @@
+import { mkdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import { randomBytes } from 'node:crypto'
+import type { ContainerView, CreateRequest, ExitView } from '../schemas/index.ts'
+import { writeWhole } from './files.ts'
+import { Process } from './process.ts'
+import { next, type Move, type Status } from './states.ts'
+import type { OciProcess } from './bundle.ts'
+import type { ContainerCgroup } from './cgroup.ts'
+import type { Shim } from './shim.ts'
+
+export const recordVersion = 1
+
+/** What container.json holds: enough to rebuild the container without the journal. */
+export type ContainerRecord = {
+  version: typeof recordVersion
+  id: string
+  bundle: string
+  runtime: string
+  runtimeArgs: string[]
+  noPivotRoot: boolean
+  labels: Record<string, string>
+  process: CreateRequest['process'] | null
+  autoRemove: boolean
+  stopSignal: number
+  /** seconds */
+  stopTimeout: number
+  createdAt: string
+  lastEventId: string | null
+  run: RunRecord | null
+}
+
+/** One run: from `runtime create` to `runtime delete`. */
+export type RunRecord = {
+  runId: string
+  /** creating: nobody has been told of it; created, running, stopped: as the event stream said last */
+  phase: 'creating' | 'created' | 'running' | 'stopped'
+  /** /proc/sys/kernel/random/boot_id: pids and the state directory mean nothing under another one */
+  bootId: string
+  runtimePath: string
+  process: OciProcess
+  pid: number | null
+  cgroup: ContainerCgroup | null
+  startedAt: string | null
+  exit: ExitView | null
+  /** the runtime's state and the shim are gone */
+  tornDown: boolean
+}
+
+export type Directories = { root: string, state: string }
+
+export function newRunId (): string {
+  return randomBytes(10).toString('hex')
+}
+
+/** A container as the supervisor knows it; the same constructor for a new one and for one found on disk. */
+export class Container {
+  readonly id: string
+  /** its durable directory */
+  readonly root: string
+  readonly bundle: string
+  readonly runtime: string
+  readonly runtimeArgs: string[]
+  readonly noPivotRoot: boolean
+  readonly labels: Record<string, string>
+  readonly processOverride: CreateRequest['process'] | undefined
+  readonly autoRemove: boolean
+  readonly stopSignal: number
+  /** seconds */
+  readonly stopTimeout: number
+  /** seconds that a call of its runtime may take */
+  readonly timeout: number
+  readonly createdAt: string
+  readonly processes = new Map<string, Process>()
+  status: Status
+  run: RunRecord | null
+  shim: Shim | undefined
+  oomToken: number | undefined
+  /** OOM kills that the event stream has told for this run */
+  oomTold = 0
+  lastEventId: string | null
+  readonly #state: string
+  readonly #listeners = new Set<(change: 'stopped' | 'removed') => void>()
+  #held: ContainerView | undefined
+  #writing: Promise<void> = Promise.resolve()
+  #dirty = false
+  #removed = false
+
+  constructor (record: ContainerRecord, directories: Directories, timeout: number) {
+    this.id = record.id
+    this.root = join(directories.root, 'containers', record.id)
+    this.#state = directories.state
+    this.bundle = record.bundle
+    this.runtime = record.runtime
+    this.runtimeArgs = record.runtimeArgs
+    this.noPivotRoot = record.noPivotRoot
+    this.labels = record.labels
+    this.processOverride = record.process ?? undefined
+    this.autoRemove = record.autoRemove
+    this.stopSignal = record.stopSignal
+    this.stopTimeout = record.stopTimeout
+    this.timeout = timeout
+    this.createdAt = record.createdAt
+    this.lastEventId = record.lastEventId
+    this.run = record.run
+    this.status = 'created'
+    if (record.run !== null) {
+      this.beginRun(record.run)
+      if (record.run.phase === 'running') this.status = 'running'
+      if (record.run.phase === 'stopped') this.status = 'stopped'
+    }
+  }
+
+  /** Takes up a run, new or found on disk. */
+  beginRun (run: RunRecord): void {
+    this.run = run
+    this.oomTold = 0
+    const init = new Process('init', run.process)
+    init.pid = run.pid
+    init.startedAt = run.startedAt
+    init.exit = run.exit
+    init.status = run.phase === 'stopped' ? 'stopped' : run.phase === 'running' ? 'running' : 'created'
+    this.processes.clear()
+    this.processes.set('init', init)
+  }
+
+  get init (): Process | undefined {
+    return this.processes.get('init')
+  }
+
+  /** The name under which the runtime knows the current run. */
+  get runtimeId (): string {
+    return `${this.id}.${this.run?.runId ?? ''}`
+  }
+
+  /** Where the run's output and exit record stay until the container is removed. */
+  get outDir (): string {
+    return join(this.root, this.run?.runId ?? '')
+  }
+
+  /** Where the run's sockets and the runtime's log are; gone after its teardown. */
+  get runDir (): string {
+    return join(this.#state, 'runs', this.run?.runId ?? '')
+  }
+
+  /** Changes the status by the table of states; throws where the table has no such move. */
+  move (move: Move): void {
+    this.status = next(this.id, this.status, move)
+  }
+
+  /** Throws if the table does not have this move now. */
+  mayMove (move: Move): void {
+    next(this.id, this.status, move)
+  }
+
+  record (): ContainerRecord {
+    return {
+      version: recordVersion,
+      id: this.id,
+      bundle: this.bundle,
+      runtime: this.runtime,
+      runtimeArgs: this.runtimeArgs,
+      noPivotRoot: this.noPivotRoot,
+      labels: this.labels,
+      process: this.processOverride ?? null,
+      autoRemove: this.autoRemove,
+      stopSignal: this.stopSignal,
+      stopTimeout: this.stopTimeout,
+      createdAt: this.createdAt,
+      lastEventId: this.lastEventId,
+      run: this.run
+    }
+  }
+
+  /** Writes container.json; calls while a write is under way share the next one. Nothing is written once it is removed. */
+  save (): Promise<void> {
+    if (!this.#dirty) {
+      this.#dirty = true
+      this.#writing = this.#writing.catch(() => {}).then(async () => {
+        this.#dirty = false
+        if (this.#removed) return
+        await mkdir(this.outDir, { recursive: true, mode: 0o700 })
+        await writeWhole(join(this.root, 'container.json'), JSON.stringify(this.record()))
+      })
+    }
+    return this.#writing
+  }
+
+  /** After this, save() writes no more; resolves when a write under way has ended. */
+  async forget (): Promise<void> {
+    this.#removed = true
+    await this.#writing.catch(() => {})
+  }
+
+  /** While a new run is made, readers go on seeing what the event stream has told of the last one. */
+  holdView (): void {
+    this.#held = this.view()
+  }
+
+  releaseView (): void {
+    this.#held = undefined
+  }
+
+  /** Calls the listener on each of these changes, after the state shows it; returns the way to stop listening. */
+  onChange (listener: (change: 'stopped' | 'removed') => void): () => void {
+    this.#listeners.add(listener)
+    return () => this.#listeners.delete(listener)
+  }
+
+  changed (change: 'stopped' | 'removed'): void {
+    for (const listener of [...this.#listeners]) listener(change)
+  }
+
+  view (): ContainerView {
+    if (this.#held !== undefined) return this.#held
+    return {
+      id: this.id,
+      runId: this.run?.runId ?? null,
+      status: this.status,
+      bundle: this.bundle,
+      runtime: this.runtime,
+      runtimeArgs: this.runtimeArgs,
+      noPivotRoot: this.noPivotRoot,
+      labels: this.labels,
+      pid: this.status === 'stopped' ? null : this.init?.pid ?? null,
+      processes: [...this.processes.values()].map((process) => process.view()),
+      autoRemove: this.autoRemove,
+      createdAt: this.createdAt,
+      startedAt: this.init?.startedAt ?? null,
+      exit: this.init?.exit ?? null,
+      lastEventId: this.lastEventId
+    }
+  }
+}

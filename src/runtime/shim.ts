@@ -1,0 +1,286 @@
+import { hasCode } from '../errors.ts'
+import { decodePacket, encodePacket, packetType, shimFlag, shimOp, shimState, type ShimPacket } from './shim-protocol.ts'
+import { shimPath } from '../native/index.ts'
+import type { ExitFacts } from './exit.ts'
+import type { Watch } from './watch.ts'
+
+export type RuntimeResult = { waitStatus: number, error: number, pid: number }
+
+export type ShimSpawn = {
+  runtimeId: string
+  bundle: string
+  /** durable directory of the run: output segments and the exit record */
+  outDir: string
+  /** directory of the run that goes with a reboot: sockets, pid file, the runtime's log */
+  runDir: string
+  terminal: boolean
+  noPivotRoot: boolean
+  logSegmentBytes: number
+  logSegments: number
+  /** mount point of the hierarchy that has the memory controller */
+  memory: { version: 1 | 2, mount: string } | undefined
+  runtime: string
+  globalArgs: string[]
+}
+
+/** The shim is not there any more, so what was asked of it will not be answered. */
+export class ShimGone extends Error {
+  constructor () {
+    super('the shim of the container has ended')
+    this.name = 'ShimGone'
+  }
+}
+
+type Pending = { resolve: (result: RuntimeResult) => void, reject: (error: Error) => void }
+
+/**
+ * The daemon's end of one shim: commands with their results, and three notices, each at most once:
+ * `onExit` (the shim reaped init), `onInitEnded` (init's pidfd; the status if the kernel tells it), `onGone` (the shim's own pidfd).
+ */
+export class Shim {
+  readonly pid: number
+  /** init's pid, 0 until the runtime's create has succeeded */
+  initPid = 0
+  state: number = shimState.creating
+  onExit: (facts: ExitFacts) => void = () => {}
+  onInitEnded: (status: number | null) => void = () => {}
+  onGone: () => void = () => {}
+  readonly #watch: Watch
+  readonly #process: number
+  readonly #runDir: string
+  #connection: number | undefined
+  #init: number | undefined
+  #initStatus: number | null | undefined
+  #exit: ExitFacts | undefined
+  #tag = 0
+  #dead = false
+  #gone = false
+  readonly #pending = new Map<number, Pending>()
+  readonly #hello: Promise<void>
+  #greeted: () => void = () => {}
+  /** resolves when the shim has ended */
+  readonly ended: Promise<void>
+  #resolveEnded: () => void = () => {}
+
+  private constructor (watch: Watch, runDir: string, tokens: { pid: number, process: number, connection: number }) {
+    this.#watch = watch
+    this.#runDir = runDir
+    this.pid = tokens.pid
+    this.#process = tokens.process
+    this.#hello = new Promise((resolve) => { this.#greeted = resolve })
+    this.ended = new Promise((resolve) => { this.#resolveEnded = resolve })
+    watch.on(tokens.process, (event) => {
+      if (event.kind !== 'exit') return
+      this.#dead = true
+      watch.drop(tokens.process)
+      // Its last packets may still be unread: the end of the connection comes after them.
+      if (this.#connection === undefined) this.#over()
+    })
+    this.#attach(tokens.connection)
+  }
+
+  /** Starts a shim for a new run; it runs the runtime's create at once, whose result is `created`. */
+  static async spawn (watch: Watch, spawn: ShimSpawn): Promise<{ shim: Shim, created: Promise<RuntimeResult> }> {
+    const args = ['--id', spawn.runtimeId, '--bundle', spawn.bundle, '--out', spawn.outDir,
+      '--log-bytes', String(spawn.logSegmentBytes), '--log-segments', String(spawn.logSegments)]
+    if (spawn.terminal) args.push('--terminal')
+    if (spawn.noPivotRoot) args.push('--no-pivot')
+    if (spawn.memory !== undefined) args.push(spawn.memory.version === 1 ? '--cgroup1-memory' : '--cgroup2', spawn.memory.mount)
+    args.push('--', spawn.runtime, ...spawn.globalArgs)
+    const env = Object.entries(process.env).filter(([name]) => name !== 'NOTIFY_SOCKET' && !name.startsWith('LONGSHORE_'))
+      .map(([name, value]) => `${name}=${value ?? ''}`)
+    const tokens = await watch.monitor.spawnShim({ path: shimPath, args, runDir: spawn.runDir, env })
+    const shim = new Shim(watch, spawn.runDir, tokens)
+    // Create is the op with tag 0: nobody asks for it, so it is awaited from the start.
+    const created = shim.#result(0)
+    created.catch(() => {})
+    return { shim, created }
+  }
+
+  /** Finds the shim of a run that an earlier daemon started; undefined when there is none. */
+  static async connect (watch: Watch, runDir: string): Promise<Shim | undefined> {
+    try {
+      return new Shim(watch, runDir, await watch.monitor.connectShim(runDir))
+    } catch (error) {
+      if (['ENOENT', 'ECONNREFUSED', 'ESRCH', 'ENOTDIR', 'ECONNRESET'].some((code) => hasCode(error, code))) return undefined
+      throw error
+    }
+  }
+
+  /** Resolves when the shim has told its state; rejects with ShimGone. */
+  async hello (): Promise<void> {
+    await this.#hello
+    if (this.#gone) throw new ShimGone()
+  }
+
+  get gone (): boolean {
+    return this.#gone
+  }
+
+  /** What the shim saw of init's end, if it has. */
+  get exit (): ExitFacts | undefined {
+    return this.#exit
+  }
+
+  start (): Promise<RuntimeResult> {
+    return this.#op(shimOp.start)
+  }
+
+  /** `runtime delete`, with --force when asked. */
+  delete (force: boolean): Promise<RuntimeResult> {
+    return this.#op(force ? shimOp.deleteForce : shimOp.delete)
+  }
+
+  /** Ends the runtime call that is under way, which then has its result. */
+  abort (): void {
+    this.#send(encodePacket(packetType.abort))
+  }
+
+  /** The exit is in the journal: the shim need not tell it again. */
+  acknowledge (): void {
+    this.#send(encodePacket(packetType.ack))
+  }
+
+  /** All is done: the shim may go. */
+  quit (): void {
+    this.#send(encodePacket(packetType.quit))
+  }
+
+  /** pidfd_send_signal(2) to init; throws with code ESRCH when it has ended. */
+  signalInit (signal: number): void {
+    if (this.#init === undefined) throw Object.assign(new Error('init has ended'), { code: 'ESRCH' })
+    this.#watch.monitor.signal(this.#init, signal)
+  }
+
+  /** SIGKILL to the shim itself: the end of the ladder for one that does not answer. */
+  kill (): void {
+    if (this.#dead) return
+    try {
+      this.#watch.monitor.signal(this.#process, 9)
+    } catch (error) {
+      if (!hasCode(error, 'ESRCH')) throw error
+    }
+  }
+
+  /** Forgets all descriptors; the shim itself goes on. */
+  release (): void {
+    this.#watch.drop(this.#connection)
+    this.#watch.drop(this.#init)
+    this.#watch.drop(this.#process)
+    this.#connection = undefined
+    this.#init = undefined
+  }
+
+  #op (op: number): Promise<RuntimeResult> {
+    const tag = ++this.#tag
+    const result = this.#result(tag)
+    this.#send(encodePacket(packetType.op, tag, op))
+    return result
+  }
+
+  #result (tag: number): Promise<RuntimeResult> {
+    if (this.#gone) return Promise.reject(new ShimGone())
+    return new Promise((resolve, reject) => this.#pending.set(tag, { resolve, reject }))
+  }
+
+  #send (packet: Uint8Array): void {
+    if (this.#connection === undefined) return
+    try {
+      this.#watch.monitor.send(this.#connection, packet)
+    } catch (error) {
+      // A connection that is full or broken is replaced; what was asked over it fails with the shim, or by its deadline.
+      if (!hasCode(error, 'EPIPE') && !hasCode(error, 'ECONNRESET') && !hasCode(error, 'EAGAIN') && !hasCode(error, 'ENOTCONN')) throw error
+    }
+  }
+
+  #attach (connection: number): void {
+    this.#connection = connection
+    this.#watch.on(connection, (event) => {
+      if (event.kind === 'packet') {
+        const packet = decodePacket(event.packet)
+        if (packet === undefined) this.#watch.drop(event.pidfd ?? undefined)
+        else this.#receive(packet, event.pidfd)
+      } else if (event.kind === 'hangup') {
+        this.#watch.drop(connection)
+        this.#connection = undefined
+        if (this.#dead) this.#over()
+        // The shim closes a connection that it could not write to. A hang-up alone proves nothing: ask again.
+        else this.#reconnect()
+      }
+    })
+  }
+
+  #reconnect (): void {
+    this.#watch.monitor.connectShim(this.#runDir).then((tokens) => {
+      this.#watch.drop(tokens.process)
+      if (this.#dead) this.#watch.drop(tokens.connection)
+      else this.#attach(tokens.connection)
+    }, () => {
+      // Nobody listens: the shim is ending, and its pidfd says so.
+    })
+  }
+
+  #receive (packet: ShimPacket, pidfd: number | null): void {
+    if (pidfd !== null) this.#adopt(pidfd)
+    if (packet.pid > 0) this.initPid = packet.pid
+    if (packet.type === packetType.hello) {
+      this.state = packet.state
+      if (packet.state === shimState.exited || packet.state === shimState.deleted) this.#exited(packet)
+      this.#greeted()
+    } else if (packet.type === packetType.result) {
+      const pending = this.#pending.get(packet.tag)
+      this.#pending.delete(packet.tag)
+      if (packet.op === shimOp.create) this.state = packet.waitStatus === 0 && packet.error === 0 ? shimState.created : shimState.createFailed
+      if (packet.op === shimOp.start && packet.waitStatus === 0 && this.state === shimState.created) this.state = shimState.running
+      pending?.resolve({ waitStatus: packet.waitStatus, error: packet.error, pid: packet.pid })
+    } else if (packet.type === packetType.exit) {
+      this.#exited(packet)
+    }
+  }
+
+  #adopt (pidfd: number): void {
+    if (this.#init !== undefined) {
+      this.#watch.drop(pidfd)
+      return
+    }
+    this.#init = pidfd
+    this.#watch.on(pidfd, (event) => {
+      if (event.kind !== 'exit') return
+      this.#watch.drop(pidfd)
+      this.#init = undefined
+      this.#initStatus = event.status
+      this.onInitEnded(event.status)
+    })
+  }
+
+  #exited (packet: ShimPacket): void {
+    if (this.#exit !== undefined || packet.pid === 0) return
+    this.#exit = {
+      waitStatus: packet.waitStatus,
+      exitedAtNs: packet.timeNs,
+      oomKills: (packet.flags & shimFlag.oomKnown) !== 0 ? packet.oomKills : null,
+      outputComplete: (packet.flags & shimFlag.outputComplete) !== 0
+    }
+    this.state = shimState.exited
+    this.onExit(this.#exit)
+  }
+
+  /** True while init's pidfd is held, so that its end will be seen. */
+  get initWatched (): boolean {
+    return this.#init !== undefined
+  }
+
+  /** The status that the kernel told of init's end: undefined while it lives, null when it ended unseen. */
+  get initStatus (): number | null | undefined {
+    return this.#initStatus
+  }
+
+  #over (): void {
+    this.#gone = true
+    this.#resolveEnded()
+    this.#greeted()
+    for (const { reject } of this.#pending.values()) reject(new ShimGone())
+    this.#pending.clear()
+    this.onGone()
+  }
+}

@@ -1,0 +1,92 @@
+import { mkdir } from 'node:fs/promises'
+import { randomBytes } from 'node:crypto'
+import { join } from 'node:path'
+import { LongshoreError } from '../errors.ts'
+import type { ContainerView, CreateRequest } from '../schemas/index.ts'
+import { loadBundle } from '../runtime/bundle.ts'
+import { Container, recordVersion } from '../runtime/container.ts'
+import { nowNs, timestamp } from '../runtime/exit.ts'
+import { removeTree } from '../runtime/files.ts'
+import { parseSignal } from '../runtime/signals.ts'
+import { tearDown } from './delete.ts'
+import { createRun, save } from './run.ts'
+import { StartTask, startFailed } from './start.ts'
+import type { Supervisor } from './supervisor.ts'
+import { Task, type TaskContext } from './task.ts'
+
+const defaultStopTimeout = 10
+
+/** Makes a container from a bundle and, unless told otherwise, starts it. When either fails nothing of it stays. */
+export class CreateTask extends Task<ContainerView> {
+  readonly kind = 'create'
+  override readonly mutates = true
+  readonly #input: CreateRequest
+
+  constructor (input: CreateRequest, context?: TaskContext) {
+    super(input.id ?? `c-${randomBytes(8).toString('hex')}`, context)
+    this.#input = input
+  }
+
+  async execute (supervisor: Supervisor): Promise<ContainerView> {
+    const input = this.#input
+    const id = this.containerId ?? ''
+    if (supervisor.containers.has(id)) throw new LongshoreError('container_exists', `there is a container ${id} already`)
+    const began = process.hrtime.bigint()
+    const { options } = supervisor
+    this.step = 'reading the bundle'
+    const bundle = await loadBundle(input.bundle, input.process)
+    const container = new Container({
+      version: recordVersion,
+      id,
+      bundle: input.bundle,
+      runtime: input.runtime ?? options.runtime,
+      // A runtime of the request's own choice comes with its own arguments only.
+      runtimeArgs: input.runtimeArgs ?? (input.runtime === undefined ? options.runtimeArgs : []),
+      noPivotRoot: input.noPivotRoot ?? false,
+      labels: input.labels ?? {},
+      process: input.process ?? null,
+      autoRemove: input.autoRemove ?? false,
+      stopSignal: parseSignal(input.stopSignal ?? 'SIGTERM'),
+      stopTimeout: input.stopTimeout ?? defaultStopTimeout,
+      createdAt: timestamp(nowNs()),
+      lastEventId: null,
+      run: null
+    }, options.directories, options.startTimeout)
+    await mkdir(container.root, { recursive: true, mode: 0o700 })
+    let told = false
+    try {
+      await createRun(supervisor, this, container, bundle)
+      this.step = 'writing the journal'
+      await supervisor.publish(container, 'StateCreate', {
+        task: this,
+        ...(container.init === undefined ? {} : { process: container.init }),
+        apply: () => {
+          if (container.run !== null) container.run.phase = 'created'
+          supervisor.containers.set(id, container)
+          told = true
+        }
+      })
+      save(supervisor, container)
+      options.observe('create', Number(process.hrtime.bigint() - began) / 1e9)
+    } catch (error) {
+      if (told) throw error
+      await this.#undo(supervisor, container, error)
+    }
+    if (input.start === false) return container.view()
+    await StartTask.run(supervisor, this, container, 'remove')
+    return container.view()
+  }
+
+  /** The runtime refused, or the daemon could not: the reason is told, and nothing stays. */
+  async #undo (supervisor: Supervisor, container: Container, error: unknown): Promise<never> {
+    try {
+      await tearDown(supervisor, this, container)
+    } catch (failure) {
+      supervisor.log.error({ err: failure, container: container.id }, 'a failed create could not be torn down whole')
+    }
+    await container.forget()
+    await removeTree(join(container.root))
+    if (container.run !== null) await startFailed(supervisor, this, container, error)
+    throw error
+  }
+}

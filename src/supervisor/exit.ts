@@ -1,0 +1,106 @@
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Container } from '../runtime/container.ts'
+import { exitView, nowNs, type ExitFacts } from '../runtime/exit.ts'
+import type { Process } from '../runtime/process.ts'
+import { DeleteTask } from './delete.ts'
+import { ExecExitTask } from './exec-exit.ts'
+import { killAll, killInit } from './kill.ts'
+import type { Supervisor } from './supervisor.ts'
+import { Task } from './task.ts'
+
+/** A process has ended: reads its status and hands it to the task for its kind. */
+export class ExitTask extends Task<void> {
+  readonly kind = 'exit'
+  override readonly internal = true
+  readonly #runId: string
+  readonly #process: Process
+
+  constructor (input: { containerId: string, runId: string, process: Process }) {
+    super(input.containerId)
+    this.#runId = input.runId
+    this.#process = input.process
+  }
+
+  async execute (supervisor: Supervisor): Promise<void> {
+    const container = supervisor.containers.get(this.containerId ?? '')
+    // Identity is the run: the exit of an earlier one must not end a later one of the same name.
+    if (container?.run?.runId !== this.#runId || this.#process.ended === undefined || this.#process.exit !== null) return
+    const began = process.hrtime.bigint()
+    const common = { containerId: container.id, runId: this.#runId, process: this.#process, exit: exitView(this.#process.ended) }
+    if (this.#process.isInit) await new DeleteTask({ ...common, noEvent: false }).execute(supervisor)
+    else await new ExecExitTask(common).execute(supervisor)
+    supervisor.options.observe('exit', Number(process.hrtime.bigint() - began) / 1e9)
+  }
+}
+
+/** seconds that a shim has to tell of an exit that init's pidfd has shown */
+const shimGrace = 5
+
+/**
+ * Joins the three witnesses of init's end: the shim's message, the shim's own end, init's pidfd.
+ * Whichever comes first with a status is believed; the shim's end alone proves nothing about init.
+ */
+export function watchRun (supervisor: Supervisor, container: Container): void {
+  const { shim, init, run } = container
+  if (shim === undefined || init === undefined || run === null) return
+  const { runId } = run
+  let grace: NodeJS.Timeout | undefined
+  const report = (facts: ExitFacts): void => {
+    clearTimeout(grace)
+    if (init.ended !== undefined) return
+    init.ended = facts
+    void supervisor.send(new ExitTask({ containerId: container.id, runId, process: init }))
+  }
+  shim.onExit = report
+  shim.onInitEnded = () => {
+    if (init.ended !== undefined) return
+    if (shim.gone) void shimLost(supervisor, container, report)
+    else grace = setTimeout(() => shim.kill(), shimGrace * 1000)
+  }
+  shim.onGone = () => {
+    if (init.ended === undefined) void shimLost(supervisor, container, report)
+  }
+  if (shim.exit !== undefined) report(shim.exit)
+  else if (shim.gone) void shimLost(supervisor, container, report)
+  else if (shim.initStatus !== undefined) shim.onInitEnded(shim.initStatus)
+}
+
+/**
+ * The shim ended before it told of init's end. Its exit record may be on disk; else, without a shim nobody drains the
+ * output or reaps, so the container is ended too, and its status is what the kernel still tells, or unknown.
+ */
+async function shimLost (supervisor: Supervisor, container: Container, report: (facts: ExitFacts) => void): Promise<void> {
+  const { shim } = container
+  try {
+    const record = await readExitRecord(container.outDir, 'init')
+    if (record !== undefined) {
+      report(record)
+      return
+    }
+    supervisor.log.warn({ container: container.id, shim: shim?.pid }, 'the shim of the container was lost; the container is ended')
+    const status = shim?.initStatus
+    if (status === undefined && shim !== undefined) {
+      await killInit(supervisor, container)
+      await killAll(supervisor, container)
+      // Its end is still to come: shim.onInitEnded calls again. Without a pidfd for init nothing will.
+      if (shim.initWatched && shim.initStatus === undefined) return
+    }
+    const known = shim?.initStatus ?? null
+    report({ waitStatus: known, exitedAtNs: nowNs(), oomKills: null, outputComplete: false, reason: 'monitor-lost' })
+  } catch (error) {
+    supervisor.log.error({ err: error, container: container.id }, 'the container without a shim could not be ended')
+    container.move('lose')
+  }
+}
+
+/** The exit that a shim wrote down (`<process>.exit`); undefined when there is none that is whole. */
+export async function readExitRecord (directory: string, processId: string): Promise<ExitFacts | undefined> {
+  try {
+    const record = JSON.parse(await readFile(join(directory, `${processId}.exit`), 'utf8')) as { waitStatus: number, exitedAtNs: string, oomKills: number | null, outputComplete: boolean }
+    if (!Number.isInteger(record.waitStatus)) return undefined
+    return { waitStatus: record.waitStatus, exitedAtNs: BigInt(record.exitedAtNs), oomKills: record.oomKills, outputComplete: record.outputComplete }
+  } catch {
+    return undefined
+  }
+}

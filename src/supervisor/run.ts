@@ -1,0 +1,152 @@
+import { mkdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import { LongshoreError, hasCode } from '../errors.ts'
+import type { Bundle } from '../runtime/bundle.ts'
+import { cgroupOf } from '../runtime/cgroup.ts'
+import { newRunId, type Container } from '../runtime/container.ts'
+import { nowNs, timestamp } from '../runtime/exit.ts'
+import { removeTree, writeWhole } from '../runtime/files.ts'
+import { findRuntime, globalArgs, runtimeError, runtimeWords } from '../runtime/oci.ts'
+import { Shim, type RuntimeResult } from '../runtime/shim.ts'
+import { watchRun } from './exit.ts'
+import type { Supervisor } from './supervisor.ts'
+import type { Task } from './task.ts'
+
+/** The runtime's --root: its own state, apart from that of any other user of the same runtime. */
+export function runtimeRoot (supervisor: Supervisor): string {
+  return join(supervisor.options.directories.state, 'runtime')
+}
+
+/** The arguments before the runtime's subcommand, for this container's current run. */
+export function runtimeArguments (supervisor: Supervisor, container: Container): string[] {
+  return globalArgs(container.runtimeArgs, runtimeRoot(supervisor), join(container.runDir, 'runtime.log'))
+}
+
+/**
+ * A new run up to the point where init exists and waits for its start, with every watch armed.
+ * Its record is on disk before anything is spawned, so that no crash leaves a shim that nobody looks for.
+ */
+export async function createRun (supervisor: Supervisor, task: Task<unknown>, container: Container, bundle: Bundle): Promise<void> {
+  const { options } = supervisor
+  const runtimePath = await findRuntime(container.runtime)
+  container.beginRun({
+    runId: newRunId(),
+    phase: 'creating',
+    bootId: options.bootId,
+    runtimePath,
+    process: bundle.process,
+    pid: null,
+    cgroup: null,
+    startedAt: null,
+    exit: null,
+    tornDown: false
+  })
+  const run = container.run
+  const init = container.init
+  if (run === null || init === undefined) throw new Error('a run begins with its init')
+  await mkdir(container.runDir, { recursive: true, mode: 0o700 })
+  await container.save()
+  let bundlePath = bundle.path
+  if (bundle.rewritten !== undefined) {
+    bundlePath = join(container.runDir, 'bundle')
+    await mkdir(bundlePath, { mode: 0o700 })
+    await writeWhole(join(bundlePath, 'config.json'), JSON.stringify(bundle.rewritten))
+  }
+  const { version, v1, v2 } = options.cgroups
+  const memoryMount = version === 1 ? v1.get('memory') : v2
+  const result = await supervisor.runtimeCall(task, 'runtime create', async (got) => {
+    const { shim, created } = await Shim.spawn(options.watch, {
+      runtimeId: container.runtimeId,
+      bundle: bundlePath,
+      outDir: container.outDir,
+      runDir: container.runDir,
+      terminal: bundle.process.terminal === true,
+      noPivotRoot: container.noPivotRoot,
+      logSegmentBytes: options.logSegmentBytes,
+      logSegments: options.logSegments,
+      memory: memoryMount === undefined ? undefined : { version, mount: memoryMount },
+      runtime: runtimePath,
+      globalArgs: runtimeArguments(supervisor, container)
+    })
+    container.shim = shim
+    got(shim)
+    return await created
+  })
+  await expectSuccess(container, 'runtime create', result)
+  if (result.pid <= 0) throw new LongshoreError('runtime_crashed', 'runtime create: the runtime reported success but made no process', { extra: { step: 'runtime create' } })
+  init.pid = run.pid = result.pid
+  await arm(supervisor, container)
+}
+
+/** Everything that is to be seen of a run is watched from here on. Also used for a run found after a restart. */
+export async function arm (supervisor: Supervisor, container: Container): Promise<void> {
+  const { run } = container
+  if (run === null) return
+  if (run.pid !== null) run.cgroup ??= await cgroupOf(run.pid, supervisor.options.cgroups) ?? null
+  watchRun(supervisor, container)
+  if (run.cgroup?.memory === undefined) return
+  try {
+    container.oomToken = supervisor.options.watch.monitor.watchOom({ version: run.cgroup.version, dir: run.cgroup.memory })
+    supervisor.options.watch.on(container.oomToken, (event) => {
+      if (event.kind === 'oom') void tellOom(supervisor, container, run.runId, event.count)
+    })
+  } catch (error) {
+    // The group went with its process: the exit says what the shim counted.
+    if (!hasCode(error, 'ENOENT') && !hasCode(error, 'ENODEV')) supervisor.log.warn({ err: error, container: container.id }, 'OOM kills of the container cannot be watched')
+  }
+}
+
+/** Tells of OOM kills up to this count; each is told once, and none after the run has ended. */
+export async function tellOom (supervisor: Supervisor, container: Container, runId: string, count: number): Promise<void> {
+  if (container.run?.runId !== runId || container.run.exit !== null || count <= container.oomTold) return
+  container.oomTold = count
+  await supervisor.publish(container, 'StateOOM', { ...(container.init === undefined ? {} : { process: container.init }) })
+}
+
+/** Lets a created init go on to its command. */
+export async function startRun (supervisor: Supervisor, task: Task<unknown>, container: Container): Promise<void> {
+  const { run, shim, init } = container
+  if (run === null || shim === undefined || init === undefined) throw new LongshoreError('runtime_crashed', 'the shim of the container has ended')
+  const result = await supervisor.runtimeCall(task, 'runtime start', async (got) => {
+    got(shim)
+    return await shim.start()
+  })
+  await expectSuccess(container, 'runtime start', result)
+  task.step = 'writing the journal'
+  const startedAt = timestamp(nowNs())
+  await supervisor.publish(container, 'StateStart', {
+    task,
+    process: init,
+    apply: () => {
+      container.releaseView()
+      container.move('start')
+      run.phase = init.status = 'running'
+      run.startedAt = init.startedAt = startedAt
+    }
+  })
+  save(supervisor, container)
+}
+
+/** Throws what the runtime said when its call did not succeed. */
+async function expectSuccess (container: Container, step: string, result: RuntimeResult): Promise<void> {
+  if (result.waitStatus === 0 && result.error === 0) return
+  const words = await runtimeWords(join(container.runDir, 'runtime.log'), join(container.runDir, 'runtime.err'))
+  throw runtimeError(step, result, words)
+}
+
+/** The record follows what was told; it is not waited for, since the journal and the shim know as much. */
+export function save (supervisor: Supervisor, container: Container): void {
+  container.save().catch((error: unknown) => {
+    supervisor.log.error({ err: error, container: container.id }, 'the record of the container could not be written')
+  })
+}
+
+/** Removes what a run left in the state directory, and closes what watched it. */
+export async function clearRun (supervisor: Supervisor, container: Container): Promise<void> {
+  supervisor.options.watch.drop(container.oomToken)
+  container.oomToken = undefined
+  container.shim?.release()
+  container.shim = undefined
+  await removeTree(container.runDir)
+  if (container.run !== null) container.run.tornDown = true
+}

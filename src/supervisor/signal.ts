@@ -1,0 +1,47 @@
+import { LongshoreError, hasCode } from '../errors.ts'
+import { thaw } from '../runtime/cgroup.ts'
+import { signalAll } from './kill.ts'
+import type { Supervisor } from './supervisor.ts'
+import { Task, type TaskContext } from './task.ts'
+
+export type SignalInput = {
+  containerId: string
+  processId?: string
+  /** a number of signal(7); 0 only probes */
+  signal: number
+  /** to every process of the container, not only the one named */
+  all?: boolean
+}
+
+/** Finds the process in its container and sends it the signal by its pidfd (pidfd_send_signal(2)). */
+export class SignalTask extends Task<void> {
+  readonly kind = 'signal'
+  readonly #input: SignalInput
+
+  constructor (input: SignalInput, context?: TaskContext) {
+    super(input.containerId, context)
+    this.#input = input
+  }
+
+  async execute (supervisor: Supervisor): Promise<void> {
+    const { containerId, processId = 'init', signal, all } = this.#input
+    const container = supervisor.find(containerId)
+    const target = container.processes.get(processId)
+    if (target === undefined) throw new LongshoreError('process_not_found', `container ${containerId} has no process ${processId}`)
+    container.mayMove('signal')
+    const ended = (): LongshoreError => new LongshoreError('container_not_running', `process ${processId} of container ${containerId} has ended`)
+    if (target.status === 'stopped' || target.ended !== undefined) throw ended()
+    if (all === true) {
+      if (await signalAll(supervisor, container, signal) === 0) throw ended()
+      return
+    }
+    try {
+      container.shim?.signalInit(signal)
+    } catch (error) {
+      if (hasCode(error, 'ESRCH')) throw ended()
+      throw error
+    }
+    // SIGKILL reaches a frozen process only when it is thawed (cgroup v1).
+    if (signal === 9 && container.run?.cgroup != null) await thaw(container.run.cgroup)
+  }
+}

@@ -1,0 +1,100 @@
+import { LongshoreError } from '../errors.ts'
+import type { ContainerView, ExitView } from '../schemas/index.ts'
+import { loadBundle } from '../runtime/bundle.ts'
+import type { Container } from '../runtime/container.ts'
+import { nowNs, timestamp } from '../runtime/exit.ts'
+import { removeTree } from '../runtime/files.ts'
+import { removeContainer, tearDown } from './delete.ts'
+import { createRun, save, startRun } from './run.ts'
+import type { Supervisor } from './supervisor.ts'
+import { Task, type TaskContext } from './task.ts'
+
+/** Starts a created container, or a stopped one again as a new run. */
+export class StartTask extends Task<ContainerView> {
+  readonly kind = 'start'
+  override readonly mutates = true
+
+  constructor (input: { containerId: string }, context?: TaskContext) {
+    super(input.containerId, context)
+  }
+
+  async execute (supervisor: Supervisor): Promise<ContainerView> {
+    const container = supervisor.find(this.containerId ?? '')
+    container.mayMove('start')
+    if (container.status === 'stopped') await newRun(supervisor, this, container)
+    else await StartTask.run(supervisor, this, container, 'keep')
+    return container.view()
+  }
+
+  /** The start itself, for a run that was just created; also the second half of a create. A run that cannot start is torn down. */
+  static async run (supervisor: Supervisor, task: Task<unknown>, container: Container, onFailure: 'keep' | 'remove'): Promise<void> {
+    const began = process.hrtime.bigint()
+    try {
+      await startRun(supervisor, task, container)
+      supervisor.options.observe('start', Number(process.hrtime.bigint() - began) / 1e9)
+    } catch (error) {
+      await failed(supervisor, task, container, error)
+      if (onFailure === 'remove') await removeContainer(supervisor, task, container)
+      throw error
+    }
+  }
+}
+
+async function newRun (supervisor: Supervisor, task: Task<unknown>, container: Container): Promise<void> {
+  await tearDown(supervisor, task, container)
+  task.step = 'reading the bundle'
+  const bundle = await loadBundle(container.bundle, container.processOverride)
+  const before = { run: container.run, outDir: container.outDir, lastEventId: container.lastEventId }
+  container.holdView()
+  try {
+    await createRun(supervisor, task, container, bundle)
+  } catch (error) {
+    if (container.run === before.run) container.releaseView()
+    else await failed(supervisor, task, container, error)
+    throw error
+  }
+  await StartTask.run(supervisor, task, container, 'keep')
+  // The output of the run before is kept until there is a new one to look at.
+  removeTree(before.outDir).catch((error: unknown) => {
+    supervisor.log.warn({ err: error, container: container.id }, 'the output of an earlier run could not be removed')
+  })
+}
+
+/** Told first, then torn down without a StateExit; the container stays, stopped. */
+async function failed (supervisor: Supervisor, task: Task<unknown>, container: Container, error: unknown): Promise<void> {
+  await startFailed(supervisor, task, container, error)
+  try {
+    await tearDown(supervisor, task, container)
+  } catch (failure) {
+    supervisor.log.error({ err: failure, container: container.id }, 'a failed start could not be torn down whole')
+  }
+  save(supervisor, container)
+}
+
+/** The StateStartFailed of a run: why it never came to run its command. Its exit has a status only where the runtime told one. */
+export async function startFailed (supervisor: Supervisor, task: Task<unknown>, container: Container, error: unknown): Promise<void> {
+  const reason = error instanceof LongshoreError ? error : new LongshoreError('internal', 'longshore failed at this; the log has the reason', { cause: error })
+  const { run, init } = container
+  if (run === null || init === undefined) return
+  const exit: ExitView = {
+    status: reason.extra.exitStatus ?? null,
+    signal: null,
+    oomKilled: false,
+    reason: 'start-failed',
+    exitedAt: timestamp(nowNs()),
+    outputComplete: true
+  }
+  await supervisor.publish(container, 'StateStartFailed', {
+    task,
+    process: init,
+    exit,
+    error: reason,
+    apply: () => {
+      container.releaseView()
+      container.status = 'stopped'
+      run.phase = init.status = 'stopped'
+      run.exit = init.exit = exit
+      container.changed('stopped')
+    }
+  })
+}

@@ -1,0 +1,60 @@
+import { LongshoreError } from '../errors.ts'
+import type { ContainerView } from '../schemas/index.ts'
+import { killAll, stopped } from './kill.ts'
+import { SignalTask } from './signal.ts'
+import type { Supervisor } from './supervisor.ts'
+import { Task, type TaskContext } from './task.ts'
+
+/** seconds that a container has to end after SIGKILL */
+const killLimit = 20
+
+/** Signal, grace, SIGKILL. Waits beside the container's lane, so that signals and the exit get through meanwhile. */
+export class StopTask extends Task<ContainerView> {
+  readonly kind = 'stop'
+  override readonly lane = 'free'
+  readonly #signal: number | undefined
+  readonly #grace: number | undefined
+
+  /** `timeout`: seconds from the signal to SIGKILL. */
+  constructor (input: { containerId: string, signal?: number, timeout?: number }, context?: TaskContext) {
+    super(input.containerId, context)
+    this.#signal = input.signal
+    this.#grace = input.timeout
+    // The container's own grace is not known yet; execute() sets the deadline that goes with it.
+    this.timeout = (input.timeout ?? 3600) + 2 * killLimit
+  }
+
+  async execute (supervisor: Supervisor): Promise<ContainerView> {
+    const id = this.containerId ?? ''
+    const container = supervisor.find(id)
+    if (container.status === 'stopped') return container.view()
+    const neverStarted = container.status === 'created'
+    container.move('stop')
+    const grace = this.#grace ?? container.stopTimeout
+    const context = this.requestId === undefined ? {} : { requestId: this.requestId }
+    // What waits to run its command has no handler for a signal, and nothing to save.
+    const signal = neverStarted ? 9 : this.#signal ?? container.stopSignal
+    this.step = 'waiting for the container to end after the signal'
+    await deliver(supervisor, new SignalTask({ containerId: id, signal }, context))
+    if (!await stopped(container, grace)) {
+      this.step = 'waiting for the container to end after SIGKILL'
+      await deliver(supervisor, new SignalTask({ containerId: id, signal: 9 }, context))
+      if (!await stopped(container, killLimit)) {
+        await killAll(supervisor, container)
+        if (!await stopped(container, killLimit)) {
+          throw new LongshoreError('timeout', `container ${id} did not end within ${killLimit} s of SIGKILL`, { extra: { step: this.step, taskId: this.id } })
+        }
+      }
+    }
+    return container.view()
+  }
+}
+
+/** A container that ends by itself meanwhile is what was wanted. */
+async function deliver (supervisor: Supervisor, task: SignalTask): Promise<void> {
+  try {
+    await supervisor.send(task)
+  } catch (error) {
+    if (!(error instanceof LongshoreError) || (error.code !== 'container_not_running' && error.code !== 'container_not_found')) throw error
+  }
+}

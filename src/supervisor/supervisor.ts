@@ -1,0 +1,271 @@
+import { LongshoreError } from '../errors.ts'
+import type { ContainerView, EventView, ExitView } from '../schemas/index.ts'
+import type { ExitRow, Journal } from '../events/journal.ts'
+import { Container, type Directories } from '../runtime/container.ts'
+import type { Process } from '../runtime/process.ts'
+import type { CgroupMounts } from '../runtime/cgroup.ts'
+import type { RuntimeResult, Shim } from '../runtime/shim.ts'
+import { ShimGone } from '../runtime/shim.ts'
+import type { Watch } from '../runtime/watch.ts'
+import { Lanes, Slots } from './lanes.ts'
+import type { Task } from './task.ts'
+
+export type Log = {
+  info: (details: object, message: string) => void
+  warn: (details: object, message: string) => void
+  error: (details: object, message: string) => void
+}
+
+export type Timed = 'create' | 'start' | 'exit' | 'delete'
+
+export type SupervisorOptions = {
+  directories: Directories
+  /** the runtime and its arguments for a request that names none */
+  runtime: string
+  runtimeArgs: string[]
+  /** seconds that one call of the runtime may take */
+  startTimeout: number
+  maxQueuedTasks: number
+  maxRuntimeCalls: number
+  logSegmentBytes: number
+  logSegments: number
+  bootId: string
+  cgroups: CgroupMounts
+  journal: Journal
+  watch: Watch
+  log: Log
+  observe: (what: Timed, seconds: number) => void
+}
+
+const finishedKept = 1000
+/** seconds that an aborted runtime call has to end before its shim is killed */
+const abortGrace = 5
+
+/** Owns all containers. Everything that changes one is a task sent here; readers read without waiting. */
+export class Supervisor {
+  readonly options: SupervisorOptions
+  readonly containers = new Map<string, Container>()
+  readonly quarantined: { path: string, reason: string }[] = []
+  readonly progress = { restored: 0, total: 0 }
+  ready = false
+  readonly #lanes = new Lanes()
+  readonly #slots: Slots
+  readonly #tasks = new Map<string, Task<unknown>>()
+  readonly #finished: string[] = []
+  #unsettled = 0
+  #waiting = 0
+  #runtimeCalls = 0
+
+  constructor (options: SupervisorOptions) {
+    this.options = options
+    this.#slots = new Slots(options.maxRuntimeCalls)
+  }
+
+  get log (): Log {
+    return this.options.log
+  }
+
+  /** tasks that wait for their turn */
+  get queued (): number {
+    return this.#waiting
+  }
+
+  get runtimeCalls (): number {
+    return this.#runtimeCalls
+  }
+
+  /**
+   * Puts a task to the supervisor. Resolves with its result, rejects with its error, with `timeout`
+   * at its deadline (the task goes on), or with `overloaded` at once when too many wait.
+   */
+  send<T> (task: Task<T>): Promise<T> {
+    const refused = this.#refusal(task)
+    if (refused !== undefined) {
+      task.fail(refused)
+      return task.answer
+    }
+    this.#tasks.set(task.id, task)
+    this.#unsettled++
+    const timer = task.internal ? undefined : setTimeout(() => task.expire(), task.timeout * 1000)
+    timer?.unref()
+    const run = async (): Promise<void> => {
+      task.startedAt = new Date()
+      task.step = task.kind
+      try {
+        task.succeed(await task.execute(this))
+      } catch (error) {
+        task.fail(error)
+        if (task.error?.code === 'internal') this.log.error({ err: error, task: task.id, kind: task.kind, container: task.containerId }, 'a task failed')
+      }
+      clearTimeout(timer)
+      this.#finish(task)
+    }
+    if (task.lane === 'free' || task.containerId === undefined) {
+      void run()
+    } else {
+      this.#waiting++
+      this.#lanes.push(task.containerId, () => {
+        this.#waiting--
+        return run()
+      })
+    }
+    return task.answer
+  }
+
+  task (id: string): Task<unknown> | undefined {
+    return this.#tasks.get(id)
+  }
+
+  /** Newest first: those under way, and the last finished ones. */
+  tasks (): Task<unknown>[] {
+    return [...this.#tasks.values()].reverse()
+  }
+
+  /** Resolves when nothing is under way any more, or after so many seconds. */
+  async idle (seconds: number): Promise<void> {
+    const under = [...this.#tasks.values()].filter((task) => !task.settled).map((task) => task.done.catch(() => {}))
+    await Promise.race([Promise.all(under), new Promise((resolve) => setTimeout(resolve, seconds * 1000).unref())])
+  }
+
+  /** The container, or container_not_found. */
+  find (id: string): Container {
+    const container = this.containers.get(id)
+    if (container === undefined) throw new LongshoreError('container_not_found', `there is no container ${id}`)
+    return container
+  }
+
+  list (): ContainerView[] {
+    return [...this.containers.values()].map((container) => container.view())
+  }
+
+  /** How many containers have each status. */
+  counts (): Map<string, number> {
+    const counts = new Map<string, number>()
+    for (const { status } of this.containers.values()) counts.set(status, (counts.get(status) ?? 0) + 1)
+    return counts
+  }
+
+  /**
+   * The exit of a container's run: at once if it has ended (also when the container has gone), else when it ends.
+   * Without runId: of the current run, or of the last one of a container that has gone.
+   */
+  async wait (id: string, options: { condition: 'stopped' | 'removed', runId?: string, abort: AbortSignal }): Promise<ExitView> {
+    const { condition, runId, abort } = options
+    const container = this.containers.get(id)
+    if (container !== undefined) {
+      const other = runId !== undefined && container.run?.runId !== runId
+      if (!other) {
+        const exit = container.view().exit
+        const current = container.run?.runId
+        if (condition === 'stopped' && exit !== null) return exit
+        await new Promise<void>((resolve, reject) => {
+          const stop = container.onChange((change) => {
+            if (condition === 'removed' ? change !== 'removed' : false) return
+            stop()
+            resolve()
+          })
+          const leave = (): void => { stop(); reject(abort.reason as Error) }
+          if (abort.aborted) leave()
+          else abort.addEventListener('abort', leave, { once: true })
+        })
+        if (condition === 'stopped' && container.init?.exit != null && container.run?.runId === current) return container.init.exit
+        return await this.#exitOf(id, current)
+      }
+    }
+    return await this.#exitOf(id, runId)
+  }
+
+  async #exitOf (id: string, runId: string | undefined): Promise<ExitView> {
+    const row = await this.options.journal.exitOf({ containerId: id, ...(runId === undefined ? {} : { runId }), processId: 'init' })
+    if (row !== undefined) return row.exit
+    if (runId !== undefined) throw new LongshoreError('no_exit', `run ${runId} of container ${id} has no exit: it never ran, or is not known`)
+    throw new LongshoreError('container_not_found', `there is no container ${id}, and no exit of one is kept`)
+  }
+
+  /**
+   * Writes an event to the journal; `apply` changes the state in the same turn in which subscribers are told,
+   * so that neither can be seen without the other.
+   */
+  async publish (container: Container, type: EventView['type'], details: { task?: Task<unknown>, process?: Process, exit?: ExitView, error?: LongshoreError, apply?: () => void }): Promise<void> {
+    const { task, process, exit, error, apply } = details
+    const runId = container.run?.runId
+    const row: ExitRow | undefined = exit === undefined || runId === undefined
+      ? undefined
+      : { runId, processId: process?.id ?? 'init', containerId: container.id, exit }
+    await this.options.journal.append({
+      type,
+      containerId: container.id,
+      ...(runId === undefined ? {} : { runId }),
+      ...(process === undefined ? {} : { processId: process.id, ...(process.pid === null ? {} : { pid: process.pid }) }),
+      ...(exit === undefined ? {} : { exit }),
+      ...(error === undefined ? {} : { error: { code: error.code, detail: error.message } }),
+      labels: container.labels,
+      ...(task === undefined ? {} : { taskId: task.id }),
+      ...(task?.requestId === undefined ? {} : { requestId: task.requestId })
+    }, (id) => {
+      container.lastEventId = id
+      apply?.()
+    }, row)
+  }
+
+  /**
+   * One call of the runtime through a shim, with its deadline: past it the call is aborted, and if that does not help
+   * the shim is killed. Throws `timeout` or `runtime_crashed`; the runtime's own failure is in the result.
+   */
+  async runtimeCall (task: Task<unknown>, step: string, call: (got: (shim: Shim) => void) => Promise<RuntimeResult>): Promise<RuntimeResult> {
+    task.step = `waiting for a free place to call the runtime (${step})`
+    const release = await this.#slots.take()
+    task.step = step
+    const limit = this.options.startTimeout
+    let shim: Shim | undefined
+    let late = false
+    let last: NodeJS.Timeout | undefined
+    const timer = setTimeout(() => {
+      late = true
+      shim?.abort()
+      last = setTimeout(() => shim?.kill(), abortGrace * 1000)
+    }, limit * 1000)
+    this.#runtimeCalls++
+    try {
+      const result = await call((found) => { shim = found })
+      if (late) throw new LongshoreError('timeout', `${step} did not finish within ${limit} s and was ended`, { extra: { step, taskId: task.id } })
+      return result
+    } catch (error) {
+      if (!(error instanceof ShimGone)) throw error
+      if (late) throw new LongshoreError('timeout', `${step} did not finish within ${limit} s and was ended`, { cause: error, extra: { step, taskId: task.id } })
+      throw new LongshoreError('runtime_crashed', `${step}: the shim of the container ended`, { cause: error, extra: { step, taskId: task.id } })
+    } finally {
+      this.#runtimeCalls--
+      clearTimeout(timer)
+      clearTimeout(last)
+      release()
+    }
+  }
+
+  #refusal (task: Task<unknown>): LongshoreError | undefined {
+    if (task.internal) return undefined
+    if (!this.ready && task.kind !== 'get') {
+      return new LongshoreError('not_ready', `the daemon is still taking up its containers (${this.progress.restored} of ${this.progress.total})`, { extra: { retryAfter: 1 } })
+    }
+    if (task.mutates && !this.options.journal.writable) {
+      return new LongshoreError('not_ready', 'the journal cannot be written, so no new work is taken; what runs is watched', { extra: { retryAfter: 5 } })
+    }
+    if (this.#unsettled >= this.options.maxQueuedTasks) {
+      return new LongshoreError('overloaded', `${this.#unsettled} tasks are under way, which is the limit`, { extra: { retryAfter: 1 } })
+    }
+    return undefined
+  }
+
+  #finish (task: Task<unknown>): void {
+    this.#unsettled--
+    if (task.kind === 'get') {
+      this.#tasks.delete(task.id)
+      return
+    }
+    this.#finished.push(task.id)
+    if (this.#finished.length > finishedKept) {
+      const oldest = this.#finished.shift()
+      if (oldest !== undefined) this.#tasks.delete(oldest)
+    }
+  }
+}
