@@ -1,3 +1,4 @@
+import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { LongshoreError } from '../errors.ts'
 import type { ExitView } from '../schemas/index.ts'
@@ -53,12 +54,11 @@ export class DeleteTask extends Task<void> {
 
   async execute (supervisor: Supervisor): Promise<void> {
     const { containerId, runId, exit, process: ended, noEvent, remove, force } = this.#input
-    const container = supervisor.find(containerId)
     if (force === true) {
-      await this.#kill(supervisor, container)
-      await supervisor.send(new DeleteTask({ containerId, remove: true }, { ...(this.requestId === undefined ? {} : { requestId: this.requestId }) }))
+      await this.#killAndRemove(supervisor)
       return
     }
+    const container = supervisor.find(containerId)
     if (runId !== undefined && container.run?.runId !== runId) return
     if (exit !== undefined && noEvent !== true) await this.#tell(supervisor, container, ended, exit)
     if (remove === true) container.mayMove('remove')
@@ -76,7 +76,22 @@ export class DeleteTask extends Task<void> {
     supervisor.options.observe('delete', Number(process.hrtime.bigint() - began) / 1e9)
   }
 
-  /** Until it has stopped: a start that is under way finishes first, and is then killed too. */
+  /** A create or start that is under way finishes first (it holds the lane), and what it started is then killed too. */
+  async #killAndRemove (supervisor: Supervisor): Promise<void> {
+    const context = this.requestId === undefined ? {} : { requestId: this.requestId }
+    for (;;) {
+      const container = supervisor.containers.get(this.#input.containerId)
+      if (container !== undefined) await this.#kill(supervisor, container)
+      this.step = 'waiting for its turn'
+      try {
+        await supervisor.send(new DeleteTask({ containerId: this.#input.containerId, remove: true }, context))
+        return
+      } catch (error) {
+        if (!(error instanceof LongshoreError) || error.code !== 'container_running') throw error
+      }
+    }
+  }
+
   async #kill (supervisor: Supervisor, container: Container): Promise<void> {
     const deadline = Date.now() + killLimit * 1000
     while (isLive(container.status)) {
@@ -148,6 +163,8 @@ export async function tearDown (supervisor: Supervisor, task: Task<unknown>, con
 async function deleteDirectly (supervisor: Supervisor, task: Task<unknown>, container: Container): Promise<void> {
   const { run } = container
   if (run === null) return
+  // The directory went with a reboot, perhaps; the runtime's log is to be written somewhere.
+  await mkdir(container.runDir, { recursive: true, mode: 0o700 })
   const call = async (...command: string[]): Promise<number | null> => {
     task.step = `runtime ${command[0] ?? ''}`
     const { watch } = supervisor.options
@@ -168,7 +185,7 @@ export async function removeContainer (supervisor: Supervisor, task: Task<unknow
   container.move('remove')
   task.step = 'removing the container'
   await container.forget()
-  await removeTree(container.root)
+  // Told before the files go: a crash between the two leaves a record that the journal says is deleted, never the reverse.
   await supervisor.publish(container, 'StateDelete', {
     task,
     apply: () => {
@@ -176,4 +193,5 @@ export async function removeContainer (supervisor: Supervisor, task: Task<unknow
       container.changed('removed')
     }
   })
+  await removeTree(container.root)
 }

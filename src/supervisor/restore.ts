@@ -1,0 +1,199 @@
+import { readdir, readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { LongshoreError, hasCode } from '../errors.ts'
+import { Container, recordVersion, type ContainerRecord } from '../runtime/container.ts'
+import { nowNs, type ExitFacts } from '../runtime/exit.ts'
+import { removeTree } from '../runtime/files.ts'
+import { Shim } from '../runtime/shim.ts'
+import { shimState } from '../runtime/shim-protocol.ts'
+import { DeleteTask, tearDown } from './delete.ts'
+import { ExitTask, readExitRecord } from './exit.ts'
+import { killAll } from './kill.ts'
+import { arm, save } from './run.ts'
+import { startFailed } from './start.ts'
+import type { Supervisor } from './supervisor.ts'
+import { Task } from './task.ts'
+
+const atOnce = 16
+/** seconds that a shim has to greet */
+const greetLimit = 5
+
+/**
+ * Takes up the containers of an earlier daemon. Every record becomes visible first, as it was last told; then each run
+ * is compared with what is really there (its shim, its exit record, the boot), and what was missed meanwhile is told.
+ * What cannot be read is left as it is and reported.
+ */
+export async function restore (supervisor: Supervisor): Promise<void> {
+  const directory = join(supervisor.options.directories.root, 'containers')
+  const names = await readdir(directory)
+  supervisor.progress.total = names.length
+  const found: Container[] = []
+  await bounded(names, async (name) => {
+    try {
+      const container = await load(supervisor, directory, name)
+      if (container !== undefined) found.push(container)
+    } catch (error) {
+      const reason = (error as Error).message
+      supervisor.quarantined.push({ path: join(directory, name), reason })
+      supervisor.log.error({ err: error, path: join(directory, name) }, 'a container could not be read; it is left as it is')
+    }
+  })
+  found.sort((one, other) => (one.createdAt < other.createdAt ? -1 : one.createdAt > other.createdAt ? 1 : 0))
+  for (const container of found) {
+    if (container.lastEventId !== null || container.run?.phase !== 'creating') supervisor.containers.set(container.id, container)
+  }
+  await bounded(found, async (container) => {
+    const task = new RestoreTask(container)
+    await supervisor.send(task).catch((error: unknown) => {
+      supervisor.log.error({ err: error, container: container.id }, 'a container could not be taken up')
+      if (container.status !== 'stopped') container.status = 'lost'
+    })
+    supervisor.progress.restored++
+  })
+  supervisor.ready = true
+}
+
+async function bounded<T> (items: T[], work: (item: T) => Promise<void>): Promise<void> {
+  const left = [...items]
+  const worker = async (): Promise<void> => {
+    for (let item = left.shift(); item !== undefined; item = left.shift()) await work(item)
+  }
+  await Promise.all(Array.from({ length: atOnce }, worker))
+}
+
+/** Undefined for a directory without a record: the record is written before anything is spawned, so nothing of it can run. */
+async function load (supervisor: Supervisor, directory: string, name: string): Promise<Container | undefined> {
+  let text: string
+  try {
+    text = await readFile(join(directory, name, 'container.json'), 'utf8')
+  } catch (error) {
+    if (!hasCode(error, 'ENOENT')) throw error
+    await removeTree(join(directory, name))
+    return undefined
+  }
+  const record = JSON.parse(text) as ContainerRecord
+  if (record.version !== recordVersion || record.id !== name) throw new Error(`container.json is of version ${String(record.version)} for ${String(record.id)}`)
+  return new Container(record, supervisor.options.directories, supervisor.options.startTimeout)
+}
+
+class RestoreTask extends Task<void> {
+  readonly kind = 'start'
+  override readonly internal = true
+  readonly #container: Container
+
+  constructor (container: Container) {
+    super(container.id)
+    this.#container = container
+  }
+
+  async execute (supervisor: Supervisor): Promise<void> {
+    const container = this.#container
+    const { run } = container
+    const { journal, bootId, watch } = supervisor.options
+    if (run === null) return
+    this.step = 'comparing the record with the journal'
+    const told = new Set((await journal.eventsOfRun(run.runId)).filter(({ processId }) => processId === undefined || processId === 'init').map(({ type }) => type))
+    if (told.has('StateDelete')) {
+      supervisor.containers.delete(container.id)
+      await removeTree(container.root)
+      return
+    }
+    // The record is written after the event, so it may be one step behind what subscribers were told.
+    if (told.has('StateExit') || told.has('StateStartFailed')) {
+      const row = await journal.exitOf({ containerId: container.id, runId: run.runId, processId: 'init' })
+      if (row !== undefined) run.exit = row.exit
+      run.phase = 'stopped'
+    } else if (run.phase === 'created' || run.phase === 'creating') {
+      if (told.has('StateStart')) run.phase = 'running'
+      else if (told.has('StateCreate')) run.phase = 'created'
+    }
+    container.beginRun(run)
+    if (run.phase !== 'creating') {
+      container.status = run.phase
+      supervisor.containers.set(container.id, container)
+    }
+    if (run.tornDown) return
+
+    this.step = 'looking for the shim'
+    const sameBoot = run.bootId === bootId
+    const shim = sameBoot ? await Shim.connect(watch, container.runDir) : undefined
+    container.shim = shim
+    if (shim !== undefined && !await greeted(shim)) {
+      supervisor.log.warn({ container: container.id, shim: shim.pid }, 'the shim of the container does not answer')
+      shim.kill()
+      await shim.ended
+    }
+    if (run.phase === 'creating') {
+      await this.#undo(supervisor, container)
+      return
+    }
+    if (run.phase === 'stopped') {
+      void supervisor.send(new DeleteTask({ containerId: container.id, runId: run.runId, noEvent: true, remove: container.autoRemove }))
+      return
+    }
+    if (shim !== undefined && !shim.gone) {
+      run.pid = shim.initPid > 0 ? shim.initPid : run.pid
+      if (run.phase === 'created' && shim.state === shimState.running) await this.#started(supervisor, container)
+      await arm(supervisor, container)
+      save(supervisor, container)
+      return
+    }
+    await this.#without(supervisor, container, sameBoot)
+  }
+
+  /** The start succeeded, but the daemon ended before it could say so. */
+  async #started (supervisor: Supervisor, container: Container): Promise<void> {
+    const { init, run } = container
+    if (init === undefined || run === null) return
+    await supervisor.publish(container, 'StateStart', {
+      task: this,
+      process: init,
+      apply: () => {
+        container.move('start')
+        run.phase = init.status = 'running'
+      }
+    })
+  }
+
+  /** The daemon ended in the middle of a create: nobody was told of it, or only that an earlier run had stopped. */
+  async #undo (supervisor: Supervisor, container: Container): Promise<void> {
+    this.step = 'undoing a create that was interrupted'
+    if (container.lastEventId !== null) {
+      await startFailed(supervisor, this, container, new LongshoreError('runtime_crashed', 'the daemon ended while the container was being started'))
+    }
+    await tearDown(supervisor, this, container)
+    if (container.lastEventId !== null) {
+      save(supervisor, container)
+      return
+    }
+    await container.forget()
+    await removeTree(container.root)
+  }
+
+  /** No shim: it wrote the exit down before it went, or nobody saw the end. */
+  async #without (supervisor: Supervisor, container: Container, sameBoot: boolean): Promise<void> {
+    const { init, run } = container
+    if (init === undefined || run === null) return
+    let facts: ExitFacts | undefined = await readExitRecord(container.outDir, 'init')
+    if (facts === undefined) {
+      if (sameBoot) await killAll(supervisor, container)
+      facts = { waitStatus: null, exitedAtNs: nowNs(), oomKills: null, outputComplete: false, reason: sameBoot ? 'monitor-lost' : 'host-rebooted' }
+    }
+    if (!sameBoot) run.cgroup = null
+    init.ended = facts
+    void supervisor.send(new ExitTask({ containerId: container.id, runId: run.runId, process: init }))
+  }
+}
+
+async function greeted (shim: Shim): Promise<boolean> {
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<boolean>((resolve) => { timer = setTimeout(() => resolve(false), greetLimit * 1000) })
+  try {
+    return await Promise.race([shim.hello().then(() => true), late])
+  } catch {
+    // It ended meanwhile, which is told by its pidfd.
+    return true
+  } finally {
+    clearTimeout(timer)
+  }
+}
