@@ -1,0 +1,238 @@
+import { spawn, type ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { chmod, copyFile, mkdir, mkdtemp, readFile, readdir, rm, symlink, writeFile } from 'node:fs/promises'
+import http from 'node:http'
+import { tmpdir } from 'node:os'
+import { join, resolve } from 'node:path'
+
+export const project = resolve(import.meta.dirname, '../..')
+
+export type Reply = { status: number, headers: http.IncomingHttpHeaders, text: string, body: any } // any: the wire, as a client without types sees it
+
+export type SseEvent = { id: string, event: string, data: any } // any: as above
+
+/** A bundle with a static busybox; `command` is what init runs. */
+export async function makeBundle (directory: string, command: string[], change: (config: any) => void = () => {}): Promise<string> { // any: config.json is the test's to bend
+  const rootfs = join(directory, 'rootfs')
+  for (const name of ['bin', 'proc', 'dev', 'sys', 'tmp', 'etc']) await mkdir(join(rootfs, name), { recursive: true })
+  await copyFile('/bin/busybox', join(rootfs, 'bin/busybox'))
+  await chmod(join(rootfs, 'bin/busybox'), 0o755)
+  for (const name of ['sh', 'sleep', 'true', 'false', 'echo', 'cat', 'kill', 'dd', 'tail', 'head', 'yes', 'ls', 'env', 'id', 'touch']) {
+    await symlink('busybox', join(rootfs, 'bin', name)).catch(() => {})
+  }
+  const config = {
+    ociVersion: '1.0.2',
+    process: {
+      terminal: false,
+      user: { uid: 0, gid: 0 },
+      args: command,
+      env: ['PATH=/bin', 'HOME=/'],
+      cwd: '/',
+      capabilities: Object.fromEntries(['bounding', 'effective', 'permitted'].map((set) => [set, ['CAP_KILL', 'CAP_SETUID', 'CAP_SETGID']])),
+      noNewPrivileges: true
+    },
+    root: { path: 'rootfs', readonly: false },
+    hostname: 'box',
+    mounts: [
+      { destination: '/proc', type: 'proc', source: 'proc' },
+      { destination: '/dev', type: 'tmpfs', source: 'tmpfs', options: ['nosuid', 'mode=755', 'size=64k'] }
+    ],
+    linux: { namespaces: [{ type: 'pid' }, { type: 'ipc' }, { type: 'uts' }, { type: 'mount' }, { type: 'network' }], resources: { devices: [{ allow: false, access: 'rwm' }] } }
+  }
+  change(config)
+  await writeFile(join(directory, 'config.json'), JSON.stringify(config, null, 2))
+  return directory
+}
+
+export const trap = (status: number): string[] => ['/bin/sh', '-c', `trap 'exit ${status}' TERM; while :; do sleep 1 & wait; done`]
+
+/** One reader of the event stream, over its own connection. */
+export class EventReader {
+  readonly events: SseEvent[] = []
+  readonly request: http.ClientRequest
+  comments = 0
+  ended = false
+  #waiting: { match: (event: SseEvent) => boolean, resolve: (event: SseEvent) => void }[] = []
+
+  constructor (socketPath: string, path: string, headers: Record<string, string> = {}) {
+    this.request = http.get({ socketPath, path, headers: { accept: 'text/event-stream', ...headers }, agent: false })
+    this.request.on('error', () => { this.ended = true })
+  }
+
+  async open (): Promise<this> {
+    const [response] = await once(this.request, 'response') as [http.IncomingMessage]
+    if (response.statusCode !== 200) throw new Error(`event stream answered ${response.statusCode}`)
+    let rest = ''
+    response.setEncoding('utf8')
+    response.on('data', (chunk: string) => {
+      rest += chunk
+      for (let end = rest.indexOf('\n\n'); end !== -1; end = rest.indexOf('\n\n')) {
+        this.#block(rest.slice(0, end))
+        rest = rest.slice(end + 2)
+      }
+    })
+    response.on('close', () => { this.ended = true })
+    return this
+  }
+
+  #block (block: string): void {
+    const event: SseEvent = { id: '', event: 'message', data: undefined }
+    for (const line of block.split('\n')) {
+      if (line.startsWith(':')) this.comments++
+      if (line.startsWith('id: ')) event.id = line.slice(4)
+      if (line.startsWith('event: ')) event.event = line.slice(7)
+      if (line.startsWith('data: ')) event.data = JSON.parse(line.slice(6))
+    }
+    if (event.data === undefined) return
+    this.events.push(event)
+    this.#waiting = this.#waiting.filter((waiting) => {
+      if (!waiting.match(event)) return true
+      waiting.resolve(event)
+      return false
+    })
+  }
+
+  /** The first event, seen already or still to come, that matches. */
+  async next (match: (event: SseEvent) => boolean, seconds = 20): Promise<SseEvent> {
+    const seen = this.events.find(match)
+    if (seen !== undefined) return seen
+    return await new Promise((resolve, reject) => {
+      const timer = setTimeout(() => reject(new Error(`no such event; seen: ${this.events.map(({ event, data }) => `${event}(${data.containerId})`).join(' ')}`)), seconds * 1000)
+      this.#waiting.push({ match, resolve: (event) => { clearTimeout(timer); resolve(event) } })
+    })
+  }
+
+  async type (event: string, containerId?: string): Promise<SseEvent> {
+    return await this.next((one) => one.event === event && (containerId === undefined || one.data.containerId === containerId))
+  }
+
+  types (containerId: string): string[] {
+    return this.events.filter(({ data }) => data.containerId === containerId).map(({ event }) => event)
+  }
+
+  close (): void {
+    this.request.destroy()
+  }
+}
+
+export class Daemon {
+  readonly directory: string
+  readonly root: string
+  readonly state: string
+  readonly socket: string
+  child: ChildProcess | undefined
+  output = ''
+  readonly agent = new http.Agent({ keepAlive: true, maxSockets: 64 })
+
+  private constructor (directory: string) {
+    this.directory = directory
+    this.root = join(directory, 'root')
+    this.state = join(directory, 'state')
+    this.socket = join(this.state, 'longshore.sock')
+  }
+
+  static async start (args: string[] = [], env: Record<string, string> = {}): Promise<Daemon> {
+    const daemon = new Daemon(await mkdtemp(join(tmpdir(), 'longshore-')))
+    await daemon.launch(args, env)
+    return daemon
+  }
+
+  async launch (args: string[] = [], env: Record<string, string> = {}): Promise<void> {
+    const child = spawn(join(project, 'bin/longshored'), ['--root', this.root, '--state', this.state, ...args], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env: { ...process.env, ...env }
+    })
+    this.child = child
+    child.stdout.on('data', (chunk: Buffer) => { this.output += chunk.toString() })
+    child.stderr.on('data', (chunk: Buffer) => { this.output += chunk.toString() })
+    const deadline = Date.now() + 20_000
+    for (;;) {
+      if (child.exitCode !== null || child.signalCode !== null) throw new Error(`longshored ended: ${this.output}`)
+      const ready = await this.get('/readyz').then(({ status }) => status === 200, () => false)
+      if (ready) return
+      if (Date.now() > deadline) throw new Error(`longshored is not ready: ${this.output}`)
+      // Nothing to await yet: the socket itself is what is being waited for.
+      await new Promise((resolve) => setTimeout(resolve, 20))
+    }
+  }
+
+  async request (method: string, path: string, body?: unknown, headers: Record<string, string> = {}): Promise<Reply> {
+    const payload = body === undefined ? undefined : typeof body === 'string' ? body : JSON.stringify(body)
+    return await new Promise((resolve, reject) => {
+      const request = http.request({
+        socketPath: this.socket,
+        agent: this.agent,
+        method,
+        path,
+        headers: { ...(payload === undefined ? {} : { 'content-type': 'application/json', 'content-length': String(Buffer.byteLength(payload)) }), ...headers }
+      }, (response) => {
+        let text = ''
+        response.setEncoding('utf8')
+        response.on('data', (chunk: string) => { text += chunk })
+        response.on('error', reject)
+        response.on('end', () => {
+          let parsed: unknown
+          try { parsed = JSON.parse(text) } catch { parsed = undefined }
+          resolve({ status: response.statusCode ?? 0, headers: response.headers, text, body: parsed })
+        })
+      })
+      request.on('error', reject)
+      request.end(payload)
+    })
+  }
+
+  async get (path: string, headers?: Record<string, string>): Promise<Reply> {
+    return await this.request('GET', path, undefined, headers)
+  }
+
+  async post (path: string, body?: unknown, headers?: Record<string, string>): Promise<Reply> {
+    return await this.request('POST', path, body ?? {}, headers)
+  }
+
+  async delete (path: string): Promise<Reply> {
+    return await this.request('DELETE', path)
+  }
+
+  async events (query = 'from=now', headers: Record<string, string> = {}): Promise<EventReader> {
+    return await new EventReader(this.socket, `/events?${query}`, headers).open()
+  }
+
+  async bundle (name: string, command: string[], change?: (config: any) => void): Promise<string> { // any: see makeBundle
+    return await makeBundle(join(this.directory, 'bundles', name), command, change)
+  }
+
+  /** SIGTERM (or another signal), and its end. */
+  async stop (signal: NodeJS.Signals = 'SIGTERM'): Promise<number | null> {
+    const { child } = this
+    if (child === undefined) return null
+    this.child = undefined
+    if (child.exitCode === null && child.signalCode === null) {
+      const exited = once(child, 'exit')
+      child.kill(signal)
+      await exited
+    }
+    return child.exitCode
+  }
+
+  /** Ends what is left and removes the directory; returns what was left behind of runs. */
+  async destroy (): Promise<void> {
+    if (this.child !== undefined) {
+      const list = await this.get('/containers?limit=1000').catch(() => undefined)
+      await Promise.all((list?.body?.items ?? []).map(async ({ id }: { id: string }) => await this.delete(`/containers/${id}?force=true`).catch(() => {})))
+      await this.stop()
+    }
+    this.agent.destroy()
+    await rm(this.directory, { recursive: true, force: true })
+  }
+
+  /** Processes of shims of this daemon, from /proc. */
+  async shims (): Promise<number[]> {
+    const found: number[] = []
+    for (const name of await readdir('/proc')) {
+      if (!/^\d+$/.test(name)) continue
+      const line = await readFile(`/proc/${name}/cmdline`, 'utf8').catch(() => '')
+      if (line.includes('longshore-shim') && line.includes(this.root)) found.push(Number(name))
+    }
+    return found
+  }
+}
