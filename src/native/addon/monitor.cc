@@ -1,0 +1,238 @@
+#include "monitor.h"
+
+#include <fcntl.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <functional>
+#include <string>
+#include <system_error>
+
+#include "errors.h"
+#include "spawn.h"
+
+namespace {
+
+std::vector<std::string> Strings(const Napi::Value& value) {
+  std::vector<std::string> list;
+  const auto array = value.As<Napi::Array>();
+  list.reserve(array.Length());
+  for (uint32_t i = 0; i < array.Length(); i++) list.push_back(array.Get(i).ToString().Utf8Value());
+  return list;
+}
+
+std::string Text(const Napi::Object& object, const char* name) {
+  const auto value = object.Get(name);
+  return value.IsString() ? value.As<Napi::String>().Utf8Value() : std::string();
+}
+
+// Starts or finds a process in a worker thread of libuv, then watches what it got.
+class SpawnWorker : public Napi::AsyncWorker {
+ public:
+  SpawnWorker(Napi::Env env, std::shared_ptr<WatchSet> set, std::function<Failure(Spawned*)> work)
+      : Napi::AsyncWorker(env), deferred_(Napi::Promise::Deferred::New(env)), set_(std::move(set)), work_(std::move(work)) {}
+
+  Napi::Promise promise() const { return deferred_.Promise(); }
+
+ protected:
+  void Execute() override { failure_ = work_(&spawned_); }
+
+  void OnOK() override {
+    if (failure_.error != 0) {
+      deferred_.Reject(SystemError(Env(), failure_.error, failure_.syscall).Value());
+      return;
+    }
+    const bool connected = static_cast<bool>(spawned_.connection);
+    const uint32_t process = set_->Add(Kind::kProcess, std::move(spawned_.process));
+    const uint32_t connection = process != 0 && connected ? set_->Add(Kind::kConnection, std::move(spawned_.connection)) : 0;
+    if (process == 0 || (connected && connection == 0)) {
+      const int error = errno;
+      if (process != 0) set_->Drop(process);
+      deferred_.Reject(SystemError(Env(), error, "epoll_ctl").Value());
+      return;
+    }
+    auto result = Napi::Object::New(Env());
+    result.Set("pid", spawned_.pid);
+    result.Set("process", process);
+    result.Set("connection", connection);
+    deferred_.Resolve(result);
+  }
+
+ private:
+  Napi::Promise::Deferred deferred_;
+  std::shared_ptr<WatchSet> set_;
+  std::function<Failure(Spawned*)> work_;
+  Spawned spawned_;
+  Failure failure_;
+};
+
+Napi::Value Start(Napi::Env env, const std::shared_ptr<WatchSet>& set, std::function<Failure(Spawned*)> work) {
+  auto* worker = new SpawnWorker(env, set, std::move(work));
+  const auto promise = worker->promise();
+  worker->Queue();
+  return promise;
+}
+
+}  // namespace
+
+Napi::Function Monitor::Define(Napi::Env env) {
+  return DefineClass(env, "Monitor",
+                     {InstanceMethod<&Monitor::SpawnShim>("spawnShim"), InstanceMethod<&Monitor::ConnectShim>("connectShim"),
+                      InstanceMethod<&Monitor::Run>("run"), InstanceMethod<&Monitor::OpenProcess>("openProcess"),
+                      InstanceMethod<&Monitor::WatchOom>("watchOom"), InstanceMethod<&Monitor::Send>("send"),
+                      InstanceMethod<&Monitor::Signal>("signal"), InstanceMethod<&Monitor::Drop>("drop"),
+                      InstanceMethod<&Monitor::Close>("close"), InstanceAccessor<&Monitor::Size>("size")});
+}
+
+Monitor::Monitor(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Monitor>(info) {
+  try {
+    set_ = std::make_shared<WatchSet>();
+  } catch (const std::system_error& error) {
+    throw SystemError(info.Env(), error.code().value(), error.what());
+  }
+  deliver_ = Napi::ThreadSafeFunction::New(info.Env(), info[0].As<Napi::Function>(), "longshore monitor", 0, 1);
+  thread_ = std::thread([set = set_, deliver = deliver_]() mutable {
+    for (;;) {
+      auto batch = std::make_unique<std::vector<Notice>>();
+      if (!set->Wait(-1, batch.get())) break;
+      if (batch->empty()) continue;
+      // Without a bound on its queue this fails only while the environment goes down; nobody is left to be told then.
+      // The call that finds it closing gives this thread's hold up by itself.
+      if (deliver.BlockingCall(batch.get(), Deliver) != napi_ok) return;
+      (void)batch.release();
+    }
+    deliver.Release();
+  });
+  // A worker's or the process's end: the thread must be gone before the environment is.
+  napi_add_env_cleanup_hook(info.Env(), OnEnvironmentEnd, this);
+}
+
+Monitor::~Monitor() {
+  if (!closed_) {
+    napi_remove_env_cleanup_hook(Env(), OnEnvironmentEnd, this);
+    Shut();
+  }
+}
+
+void Monitor::OnEnvironmentEnd(void* self) { static_cast<Monitor*>(self)->Shut(); }
+
+void Monitor::Shut() {
+  if (closed_) return;
+  closed_ = true;
+  set_->Stop();
+  if (thread_.joinable()) thread_.join();
+  set_->Clear();
+}
+
+// The whole batch in one call: an array of numbers in groups of five and the bytes of all packets.
+void Monitor::Deliver(Napi::Env env, Napi::Function callback, std::vector<Notice>* raw) {
+  const std::unique_ptr<std::vector<Notice>> batch(raw);
+  // Without an environment the queue is only being emptied.
+  if (static_cast<napi_env>(env) == nullptr) return;
+  const Napi::HandleScope scope(env);
+  size_t bytes = 0;
+  for (const auto& notice : *batch) bytes += notice.packet.size();
+  constexpr size_t kGroup = 5;
+  auto numbers = Napi::Float64Array::New(env, batch->size() * kGroup);
+  auto packets = Napi::Uint8Array::New(env, bytes);
+  size_t at = 0;
+  size_t offset = 0;
+  for (const auto& notice : *batch) {
+    double* group = numbers.Data() + at;
+    at += kGroup;
+    group[0] = static_cast<double>(notice.type);
+    group[1] = notice.token;
+    switch (notice.type) {
+      case Notice::Type::kPacket:
+        group[2] = notice.pidfd;
+        group[3] = static_cast<double>(offset);
+        group[4] = static_cast<double>(notice.packet.size());
+        std::copy(notice.packet.begin(), notice.packet.end(), packets.Data() + offset);
+        offset += notice.packet.size();
+        break;
+      case Notice::Type::kExit:
+        group[2] = notice.status.has_value() ? 1 : 0;
+        group[3] = notice.status.value_or(0);
+        break;
+      case Notice::Type::kOom:
+        group[2] = static_cast<double>(notice.count);
+        break;
+      case Notice::Type::kHangup:
+        break;
+    }
+  }
+  callback.Call({numbers, packets});
+}
+
+Napi::Value Monitor::SpawnShim(const Napi::CallbackInfo& info) {
+  const auto options = info[0].As<Napi::Object>();
+  return Start(info.Env(), set_, [path = Text(options, "path"), args = Strings(options.Get("args")), env = Strings(options.Get("env")), dir = Text(options, "runDir")](Spawned* spawned) {
+    return ::SpawnShim(path, args, env, dir, spawned);
+  });
+}
+
+Napi::Value Monitor::ConnectShim(const Napi::CallbackInfo& info) {
+  return Start(info.Env(), set_, [dir = info[0].ToString().Utf8Value()](Spawned* spawned) { return ::ConnectShim(dir, spawned); });
+}
+
+Napi::Value Monitor::Run(const Napi::CallbackInfo& info) {
+  const auto options = info[0].As<Napi::Object>();
+  return Start(info.Env(), set_, [path = Text(options, "path"), args = Strings(options.Get("args")), env = Strings(options.Get("env")), cwd = Text(options, "cwd"), output = Text(options, "stdio")](Spawned* spawned) {
+    return SpawnHelper(path, args, env, cwd, output, spawned);
+  });
+}
+
+Napi::Value Monitor::OpenProcess(const Napi::CallbackInfo& info) {
+  UniqueFd fd(PidfdOpen(info[0].ToNumber().Int32Value()));
+  if (!fd) throw SystemError(info.Env(), errno, "pidfd_open");
+  const uint32_t token = set_->Add(Kind::kProcess, std::move(fd));
+  if (token == 0) throw SystemError(info.Env(), errno, "epoll_ctl");
+  return Napi::Number::New(info.Env(), token);
+}
+
+Napi::Value Monitor::WatchOom(const Napi::CallbackInfo& info) {
+  const auto options = info[0].As<Napi::Object>();
+  const std::string dir = Text(options, "dir");
+  uint32_t token = 0;
+  if (options.Get("version").ToNumber().Int32Value() == 2) {
+    UniqueFd events(open((dir + "/memory.events").c_str(), O_RDONLY | O_CLOEXEC));
+    if (!events) throw SystemError(info.Env(), errno, "open");
+    token = set_->Add(Kind::kOom2, std::move(events));
+  } else {
+    // Documentation/admin-guide/cgroup-v1/memory.rst, "OOM Control": both numbers go into cgroup.event_control.
+    UniqueFd control(open((dir + "/memory.oom_control").c_str(), O_RDONLY | O_CLOEXEC));
+    if (!control) throw SystemError(info.Env(), errno, "open");
+    UniqueFd event(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    if (!event) throw SystemError(info.Env(), errno, "eventfd");
+    const UniqueFd registry(open((dir + "/cgroup.event_control").c_str(), O_WRONLY | O_CLOEXEC));
+    if (!registry) throw SystemError(info.Env(), errno, "open");
+    const std::string line = std::to_string(event.get()) + " " + std::to_string(control.get());
+    if (write(registry.get(), line.data(), line.size()) < 0) throw SystemError(info.Env(), errno, "write");
+    token = set_->Add(Kind::kOom1, std::move(event), std::move(control));
+  }
+  if (token == 0) throw SystemError(info.Env(), errno, "epoll_ctl");
+  return Napi::Number::New(info.Env(), token);
+}
+
+void Monitor::Send(const Napi::CallbackInfo& info) {
+  const auto bytes = info[1].As<Napi::Uint8Array>();
+  const int error = set_->Send(info[0].ToNumber().Uint32Value(), bytes.Data(), bytes.ByteLength());
+  if (error != 0) throw SystemError(info.Env(), error, "send");
+}
+
+void Monitor::Signal(const Napi::CallbackInfo& info) {
+  const int error = set_->Signal(info[0].ToNumber().Uint32Value(), info[1].ToNumber().Int32Value());
+  if (error != 0) throw SystemError(info.Env(), error, "pidfd_send_signal");
+}
+
+void Monitor::Drop(const Napi::CallbackInfo& info) { set_->Drop(info[0].ToNumber().Uint32Value()); }
+
+void Monitor::Close(const Napi::CallbackInfo& info) {
+  if (closed_) return;
+  napi_remove_env_cleanup_hook(info.Env(), OnEnvironmentEnd, this);
+  Shut();
+}
+
+Napi::Value Monitor::Size(const Napi::CallbackInfo& info) { return Napi::Number::New(info.Env(), static_cast<double>(set_->size())); }

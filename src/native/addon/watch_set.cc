@@ -1,0 +1,251 @@
+#include "watch_set.h"
+
+#include <fcntl.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <system_error>
+
+#ifndef P_PIDFD
+#define P_PIDFD 3
+#endif
+
+namespace {
+
+constexpr int kBatch = 256;
+constexpr size_t kPacketLimit = 4096;
+// Packets read from one connection in one turn, so that a chatty one cannot hold up the others.
+constexpr int kPacketsAtOnce = 64;
+
+// struct pidfd_info of linux/pidfd.h, first version (64 bytes), with the exit code of Linux 6.15.
+struct PidfdInfo {
+  uint64_t mask;
+  uint64_t cgroupid;
+  uint32_t pid, tgid, ppid, ruid, rgid, euid, egid, suid, sgid, fsuid, fsgid;
+  int32_t exit_code;
+};
+static_assert(sizeof(PidfdInfo) == 64, "the kernel tells the version by the size");
+constexpr uint64_t kPidfdInfoExit = 1 << 3;
+constexpr unsigned long kPidfdGetInfo = _IOWR(0xFF, 11, PidfdInfo);
+
+// The raw wait status of a process that has ended: reaped here when it is our child (never "any child": Node reaps its own),
+// else what the kernel keeps of one that its parent has reaped.
+std::optional<int> StatusOf(int pidfd) {
+  siginfo_t info{};
+  if (waitid(static_cast<idtype_t>(P_PIDFD), static_cast<id_t>(pidfd), &info, WEXITED | WNOHANG) == 0 && info.si_pid != 0) {
+    if (info.si_code == CLD_EXITED) return (info.si_status & 0xff) << 8;
+    return info.si_status & 0x7f;
+  }
+  PidfdInfo kept{};
+  kept.mask = kPidfdInfoExit;
+  if (ioctl(pidfd, kPidfdGetInfo, &kept) == 0 && (kept.mask & kPidfdInfoExit) != 0) return kept.exit_code;
+  return std::nullopt;
+}
+
+// The field oom_kill of memory.oom_control (v1) or memory.events (v2).
+std::optional<uint64_t> OomKills(int fd) {
+  char text[1024];
+  const ssize_t length = pread(fd, text, sizeof text - 1, 0);
+  if (length <= 0) return std::nullopt;
+  text[length] = '\0';
+  for (const char* line = text; line != nullptr; line = std::strchr(line, '\n')) {
+    if (*line == '\n') line++;
+    if (std::strncmp(line, "oom_kill ", 9) == 0) return std::strtoull(line + 9, nullptr, 10);
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+WatchSet::WatchSet() : epoll_(epoll_create1(EPOLL_CLOEXEC)), wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+  epoll_event event{};
+  event.events = EPOLLIN;
+  event.data.u64 = 0;
+  if (!epoll_ || !wake_ || epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, wake_.get(), &event) < 0) {
+    throw std::system_error(errno, std::generic_category(), "epoll");
+  }
+}
+
+uint32_t WatchSet::Add(Kind kind, UniqueFd fd, UniqueFd extra) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return AddLocked(kind, std::move(fd), std::move(extra));
+}
+
+uint32_t WatchSet::AddLocked(Kind kind, UniqueFd fd, UniqueFd extra) {
+  if (stopped_) {
+    errno = ECANCELED;
+    return 0;
+  }
+  const uint32_t token = next_++;
+  epoll_event event{};
+  event.events = kind == Kind::kOom2 ? EPOLLPRI : EPOLLIN;
+  event.data.u64 = token;
+  if (epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd.get(), &event) < 0) return 0;
+  Entry entry{kind, std::move(fd), std::move(extra)};
+  if (kind == Kind::kOom2) entry.told = OomKills(entry.fd.get()).value_or(0);
+  entries_.emplace(token, std::move(entry));
+  return token;
+}
+
+void WatchSet::Unwatch(Entry* entry) {
+  if (!entry->watched) return;
+  entry->watched = false;
+  // Fails only for a descriptor that is not in the set, which is what is wanted.
+  (void)epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, entry->fd.get(), nullptr);
+}
+
+void WatchSet::Drop(uint32_t token) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  const auto found = entries_.find(token);
+  if (found == entries_.end()) return;
+  Unwatch(&found->second);
+  entries_.erase(found);
+}
+
+void WatchSet::Clear() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  entries_.clear();
+}
+
+size_t WatchSet::size() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  size_t watched = 0;
+  for (const auto& [token, entry] : entries_) watched += entry.watched ? 1 : 0;
+  return watched;
+}
+
+int WatchSet::Signal(uint32_t token, int signal) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  const auto found = entries_.find(token);
+  if (found == entries_.end() || found->second.kind != Kind::kProcess) return ESRCH;
+  return syscall(SYS_pidfd_send_signal, found->second.fd.get(), signal, nullptr, 0) < 0 ? errno : 0;
+}
+
+int WatchSet::Send(uint32_t token, const uint8_t* bytes, size_t length) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  const auto found = entries_.find(token);
+  if (found == entries_.end() || found->second.kind != Kind::kConnection) return EPIPE;
+  ssize_t sent;
+  do {
+    sent = send(found->second.fd.get(), bytes, length, MSG_DONTWAIT | MSG_NOSIGNAL);
+  } while (sent < 0 && errno == EINTR);
+  return sent < 0 ? errno : 0;
+}
+
+bool WatchSet::Wait(int timeout, std::vector<Notice>* batch) {
+  epoll_event events[kBatch];
+  int count;
+  do {
+    count = epoll_wait(epoll_.get(), events, kBatch, timeout);
+  } while (count < 0 && errno == EINTR);
+  const std::lock_guard<std::mutex> lock(mutex_);
+  for (int i = 0; i < count; i++) {
+    if (events[i].data.u64 != 0) Read(static_cast<uint32_t>(events[i].data.u64), events[i].events, batch);
+  }
+  return !stopped_;
+}
+
+void WatchSet::Stop() {
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    stopped_ = true;
+  }
+  const uint64_t one = 1;
+  // A full counter means that it is awake already.
+  if (write(wake_.get(), &one, sizeof one) < 0 && errno != EAGAIN) std::abort();
+}
+
+void WatchSet::Read(uint32_t token, uint32_t events, std::vector<Notice>* batch) {
+  const auto found = entries_.find(token);
+  // Dropped after epoll_wait had returned it.
+  if (found == entries_.end() || !found->second.watched) return;
+  Entry* entry = &found->second;
+  switch (entry->kind) {
+    case Kind::kConnection: {
+      const size_t before = batch->size();
+      ReadConnection(token, entry, batch);
+      // A hang-up without anything left to read, which a pending error can hide from recv.
+      Entry& again = entries_.at(token);
+      if (again.watched && batch->size() == before && (events & (EPOLLHUP | EPOLLERR)) != 0) {
+        Unwatch(&again);
+        batch->push_back({Notice::Type::kHangup, token, {}, 0, std::nullopt, 0});
+      }
+      return;
+    }
+    case Kind::kProcess:
+      Unwatch(entry);
+      batch->push_back({Notice::Type::kExit, token, {}, 0, StatusOf(entry->fd.get()), 0});
+      return;
+    case Kind::kOom1: {
+      uint64_t value = 0;
+      const ssize_t length = read(entry->fd.get(), &value, sizeof value);
+      if (length != sizeof value) return;
+      const auto kills = OomKills(entry->extra.get());
+      if (!kills.has_value()) {
+        // The group is gone: the kernel signals that too, and it is no OOM kill.
+        Unwatch(entry);
+        return;
+      }
+      if (*kills <= entry->told) return;
+      entry->told = *kills;
+      batch->push_back({Notice::Type::kOom, token, {}, 0, std::nullopt, *kills});
+      return;
+    }
+    case Kind::kOom2: {
+      const auto kills = OomKills(entry->fd.get());
+      if (!kills.has_value()) {
+        Unwatch(entry);
+        return;
+      }
+      if (*kills <= entry->told) return;
+      entry->told = *kills;
+      batch->push_back({Notice::Type::kOom, token, {}, 0, std::nullopt, *kills});
+      return;
+    }
+  }
+}
+
+void WatchSet::ReadConnection(uint32_t token, Entry* entry, std::vector<Notice>* batch) {
+  const int fd = entry->fd.get();
+  for (int i = 0; i < kPacketsAtOnce; i++) {
+    uint8_t bytes[kPacketLimit];
+    alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int) * 4)];
+    iovec part{bytes, sizeof bytes};
+    msghdr message{};
+    message.msg_iov = &part;
+    message.msg_iovlen = 1;
+    message.msg_control = control;
+    message.msg_controllen = sizeof control;
+    ssize_t length;
+    do {
+      length = recvmsg(fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    } while (length < 0 && errno == EINTR);
+    if (length < 0 && errno == EAGAIN) return;
+    if (length <= 0) {
+      Unwatch(&entries_.at(token));
+      batch->push_back({Notice::Type::kHangup, token, {}, 0, std::nullopt, 0});
+      return;
+    }
+    Notice notice{Notice::Type::kPacket, token, std::vector<uint8_t>(bytes, bytes + length), 0, std::nullopt, 0};
+    for (cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr; header = CMSG_NXTHDR(&message, header)) {
+      if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) continue;
+      const size_t many = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+      for (size_t k = 0; k < many; k++) {
+        int received;
+        std::memcpy(&received, CMSG_DATA(header) + k * sizeof received, sizeof received);
+        UniqueFd owned(received);
+        // Adding may move the entries: `entry` is not used after this.
+        if (notice.pidfd == 0) notice.pidfd = AddLocked(Kind::kProcess, std::move(owned), UniqueFd());
+      }
+    }
+    batch->push_back(std::move(notice));
+  }
+}

@@ -1,0 +1,64 @@
+// The descriptors that are watched, and what is read from them. Knows nothing of JavaScript.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <unordered_map>
+#include <vector>
+
+#include "unique_fd.h"
+
+enum class Kind : uint8_t { kConnection, kProcess, kOom1, kOom2 };
+
+struct Notice {
+  enum class Type : uint8_t { kPacket, kHangup, kExit, kOom };
+  Type type;
+  uint32_t token;
+  std::vector<uint8_t> packet;
+  uint32_t pidfd = 0;              // packet: token of a descriptor that came along, 0 for none
+  std::optional<int> status;       // exit: raw wait status, where it can be known
+  uint64_t count = 0;              // oom
+};
+
+class WatchSet {
+ public:
+  // Throws std::system_error when the kernel refuses an epoll or event descriptor.
+  WatchSet();
+
+  // Takes the descriptor over; returns its token, never used again, or 0 with errno set.
+  uint32_t Add(Kind kind, UniqueFd fd, UniqueFd extra = UniqueFd());
+  void Drop(uint32_t token);
+  void Clear();
+  size_t size();
+
+  // Both return 0 or an errno; ESRCH and EPIPE for a token that is gone.
+  int Signal(uint32_t token, int signal);
+  int Send(uint32_t token, const uint8_t* bytes, size_t length);
+
+  // Waits for the next batch (at most so many milliseconds, -1 for ever); false when Stop() was called.
+  bool Wait(int timeout, std::vector<Notice>* batch);
+  void Stop();
+
+ private:
+  struct Entry {
+    Kind kind;
+    UniqueFd fd;
+    UniqueFd extra;  // v1: memory.oom_control, to read the count from
+    bool watched = true;
+    uint64_t told = 0;
+  };
+
+  void Read(uint32_t token, uint32_t events, std::vector<Notice>* batch);
+  void ReadConnection(uint32_t token, Entry* entry, std::vector<Notice>* batch);
+  void Unwatch(Entry* entry);
+  uint32_t AddLocked(Kind kind, UniqueFd fd, UniqueFd extra);
+
+  std::mutex mutex_;
+  UniqueFd epoll_;
+  UniqueFd wake_;
+  bool stopped_ = false;
+  uint32_t next_ = 1;
+  std::unordered_map<uint32_t, Entry> entries_;
+};

@@ -1,0 +1,140 @@
+import { createRequire } from 'node:module'
+import { fileURLToPath } from 'node:url'
+
+/** What the monitor saw. Tokens stand for descriptors, which never leave the addon; none is used twice. */
+export type MonitorEvent =
+  /** from a shim; `pidfd` is the token of a process descriptor that came along, watched already */
+  | { kind: 'packet', token: number, packet: Uint8Array, pidfd: number | null }
+  /** a connection ended; it is out of the set, and drop() frees it */
+  | { kind: 'hangup', token: number }
+  /** a process ended; it is out of the set. The status is as wait(2) gives it, null where the kernel does not tell */
+  | { kind: 'exit', token: number, status: number | null }
+  /** the memory group's count of OOM kills went up to this */
+  | { kind: 'oom', token: number, count: number }
+
+type Spawned = { pid: number, process: number, connection: number }
+
+type NativeMonitor = {
+  readonly size: number
+  spawnShim: (options: { path: string, args: string[], runDir: string, env: string[] }) => Promise<Spawned>
+  connectShim: (runDir: string) => Promise<Spawned>
+  run: (options: { path: string, args: string[], cwd?: string, env: string[], stdio: string }) => Promise<Spawned>
+  openProcess: (pid: number) => number
+  watchOom: (options: { version: 1 | 2, dir: string }) => number
+  send: (token: number, packet: Uint8Array) => void
+  signal: (token: number, signal: number) => void
+  drop: (token: number) => void
+  close: () => void
+}
+
+type Addon = {
+  Monitor: new (deliver: (numbers: Float64Array, packets: Uint8Array) => void) => NativeMonitor
+  lock: (path: string) => number
+  unlock: (fd: number) => void
+  notify: (path: string, text: string) => void
+}
+
+const buildDirectory = new URL('../../build/', import.meta.url)
+
+function load (): Addon {
+  const path = process.env.LONGSHORE_ADDON ?? fileURLToPath(new URL('longshore.node', buildDirectory))
+  try {
+    return createRequire(import.meta.url)(path) as Addon
+  } catch (error) {
+    throw new Error(`the native addon could not be loaded from ${path}; \`make build\` builds it`, { cause: error })
+  }
+}
+
+const addon = load()
+
+/** The program that looks after one run of a container. */
+export const shimPath = process.env.LONGSHORE_SHIM ?? fileURLToPath(new URL('longshore-shim', buildDirectory))
+
+const groupSize = 5
+
+function decode (numbers: Float64Array, packets: Uint8Array): MonitorEvent[] {
+  const events: MonitorEvent[] = []
+  for (let at = 0; at < numbers.length; at += groupSize) {
+    const [kind, token = 0, first = 0, second = 0, third = 0] = numbers.subarray(at, at + groupSize)
+    if (kind === 0) events.push({ kind: 'packet', token, packet: packets.subarray(second, second + third), pidfd: first === 0 ? null : first })
+    else if (kind === 1) events.push({ kind: 'hangup', token })
+    else if (kind === 2) events.push({ kind: 'exit', token, status: first === 1 ? second : null })
+    else events.push({ kind: 'oom', token, count: first })
+  }
+  return events
+}
+
+/**
+ * One epoll set (epoll(7)) for every process, shim and OOM notice, waited on by a thread of its own;
+ * `onBatch` is called once for all that one wait returned. Errors are system errors with `code`, `errno` and `syscall`.
+ */
+export class Monitor {
+  readonly #native: NativeMonitor
+
+  constructor (onBatch: (events: MonitorEvent[]) => void) {
+    this.#native = new addon.Monitor((numbers, packets) => onBatch(decode(numbers, packets)))
+  }
+
+  /** how many descriptors are in the set */
+  get size (): number {
+    return this.#native.size
+  }
+
+  /** Starts a shim in its run directory; both tokens are watched before the promise resolves. */
+  spawnShim (options: { path: string, args: string[], runDir: string, env: string[] }): Promise<Spawned> {
+    return this.#native.spawnShim(options)
+  }
+
+  /** The shim that listens in a run directory; rejects with ECONNREFUSED or ENOENT when there is none. */
+  connectShim (runDir: string): Promise<Spawned> {
+    return this.#native.connectShim(runDir)
+  }
+
+  /** Starts a program in a process group of its own; `stdio` is the file that its output goes to, emptied first. */
+  async run (options: { path: string, args: string[], cwd?: string, env: string[], stdio: string }): Promise<{ pid: number, process: number }> {
+    const { pid, process } = await this.#native.run(options)
+    return { pid, process }
+  }
+
+  /** pidfd_open(2), watched; throws ESRCH. */
+  openProcess (pid: number): number {
+    return this.#native.openProcess(pid)
+  }
+
+  /** Watches for OOM kills in a cgroup directory of the memory controller: eventfd on v1, memory.events on v2. */
+  watchOom (options: { version: 1 | 2, dir: string }): number {
+    return this.#native.watchOom(options)
+  }
+
+  /** Sends a packet without waiting; throws EAGAIN when the other end does not read, EPIPE when it is gone. */
+  send (token: number, packet: Uint8Array): void {
+    this.#native.send(token, packet)
+  }
+
+  /** pidfd_send_signal(2); throws ESRCH when the process has ended. */
+  signal (token: number, signal: number): void {
+    this.#native.signal(token, signal)
+  }
+
+  /** Closes what the token stands for; harmless when done twice. */
+  drop (token: number): void {
+    this.#native.drop(token)
+  }
+
+  /** Ends the thread and closes everything; harmless when done twice. */
+  close (): void {
+    this.#native.close()
+  }
+}
+
+/** Takes a lock that lasts as long as the process at most; throws EWOULDBLOCK when another one has it. Returns the way to give it back. */
+export function lockFile (path: string): () => void {
+  const fd = addon.lock(path)
+  return () => addon.unlock(fd)
+}
+
+/** Tells the service manager, where there is one (sd_notify(3)). */
+export function sdNotify (text: string): void {
+  const path = process.env.NOTIFY_SOCKET
+  if (path !== undefined && path !== '') addon.notify(path, text)
+}
