@@ -1,0 +1,24 @@
+import { Type, type Static } from 'typebox'
+import { nullable, ref } from './common.ts'
+import { Exit } from './container.ts'
+
+export const eventTypes = ['StateCreate', 'StateStart', 'StateStartFailed', 'StateStartProcess', 'StatePause', 'StateResume', 'StateUpdate', 'StateOOM', 'StateExit', 'StateCheckpoint', 'StateRestore', 'StateDelete'] as const
+export type EventType = typeof eventTypes[number]
+
+export const Event = Type.Object({
+  id: Type.String({ description: '`<epoch>:<sequence>`: one sequence for the whole daemon, without holes', examples: ['k3v9:1042'] }),
+  type: Type.Enum([...eventTypes]),
+  timestamp: Type.String({ format: 'date-time', description: 'When it was recorded, with nanoseconds' }),
+  containerId: Type.String(),
+  runId: Type.Optional(Type.String()),
+  processId: Type.Optional(Type.String()),
+  pid: Type.Optional(Type.Integer()),
+  exit: Type.Optional(ref(Exit)),
+  error: Type.Optional(Type.Object({ code: Type.String(), detail: Type.String() }, { additionalProperties: false, description: 'Why a start failed' })),
+  labels: Type.Record(Type.String(), Type.String()),
+  taskId: Type.Optional(Type.String()),
+  requestId: Type.Optional(Type.String({ description: 'The X-Request-Id of the request that caused it' }))
+}, { $id: 'Event', additionalProperties: false })
+export type EventView = Static<typeof Event>
+
+export const EventPage = Type.Object({ items: Type.Array(ref(Event)), nextCursor: nullable('string') }, { $id: 'EventPage', additionalProperties: false })
