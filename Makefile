@@ -1,0 +1,68 @@
+# `make help` lists what there is. Needs GNU make, bash and a Node.js with npm; scripts/setup.sh sees to the rest.
+PREFIX ?= /usr/local
+UNITDIR ?= /etc/systemd/system
+node := scripts/node.sh
+sources := $(shell find src -name '*.ts' 2>/dev/null)
+
+.DEFAULT_GOAL := build
+.PHONY: FORCE help setup build native demo test start lint types bench openapi install install-unit uninstall clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
+
+setup: ## install what is missing to build, run and test
+	@scripts/setup.sh test
+
+build: node_modules/.package-lock.json native build/dist.stamp ## build all: the addon, the shim and dist/
+
+# Looks each time, which takes a tenth of a second; touches the file only when it installed something.
+node_modules/.package-lock.json: FORCE
+	@scripts/setup.sh build
+
+FORCE:
+
+native: node_modules/.package-lock.json
+	@$(MAKE) --no-print-directory --quiet -C src/native
+
+# A stamp, since tsc takes a second even when nothing has changed.
+build/dist.stamp: $(sources) tsconfig.json tsconfig.build.json node_modules/.package-lock.json
+	@scripts/compile.sh
+	@touch $@
+
+demo: ## see it work: a container started, watched, signalled and deleted with curl
+	@scripts/setup.sh demo
+	@$(MAKE) --no-print-directory build
+	@scripts/demo.sh
+
+test: ## build, lint, types, sanitizers, unit and end-to-end tests; prints the counts
+	@scripts/test.sh
+
+start: build ## run the daemon in the foreground; ARGS="--listen 127.0.0.1:7080" and the like
+	@exec bin/longshored $(ARGS)
+
+lint: node_modules/.package-lock.json ## code style, the rules of the house, and openapi.yaml
+	@scripts/lint.sh
+
+types: node_modules/.package-lock.json ## check the types of sources, tests and scripts
+	@$(node) tsc -p .
+
+bench: build ## measure on this machine; BENCH=name for one of bench/
+	@scripts/bench.sh $(BENCH)
+
+openapi: node_modules/.package-lock.json native ## write openapi.yaml anew from the routes
+	@$(node) node scripts/openapi.ts
+
+install: build ## install to PREFIX (/usr/local); DESTDIR is honoured
+	@PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' scripts/install.sh
+
+install-unit: ## install the systemd unit to UNITDIR (/etc/systemd/system)
+	@install -d '$(DESTDIR)$(UNITDIR)'
+	@sed 's|@PREFIX@|$(PREFIX)|' packaging/longshored.service > '$(DESTDIR)$(UNITDIR)/longshored.service'
+	@echo 'Installed $(DESTDIR)$(UNITDIR)/longshored.service. Next: systemctl daemon-reload && systemctl enable --now longshored'
+
+uninstall: ## remove what install and install-unit put there; containers and their records stay
+	@rm -rf '$(DESTDIR)$(PREFIX)/lib/longshore'
+	@rm -f '$(DESTDIR)$(PREFIX)/bin/longshored' '$(DESTDIR)$(UNITDIR)/longshored.service'
+
+clean: ## remove what was built; node_modules stays
+	@rm -rf build dist .tap

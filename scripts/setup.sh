@@ -1,0 +1,63 @@
+#!/usr/bin/env bash
+# scripts/setup.sh build|demo|test: installs what is missing for that, and is quick when nothing is.
+# npm packages go into the checkout. Programs come from Debian's packages where this runs as root;
+# elsewhere it lists what is missing and ends with 1.
+. "$(dirname -- "${BASH_SOURCE[0]}")/env.sh"
+
+purpose=${1:-test}
+missing=()  # "program: package"
+
+has () { command -v -- "$1" >/dev/null; }
+need () { missing+=("$1: $2"); }
+
+# ldd fails on a program that needs no libraries: only such a busybox runs alone in a root directory.
+static_busybox () { has busybox && ! ldd -- "$(command -v busybox)" >/dev/null 2>&1; }
+sanitizers () { [ -f "$(gcc -print-file-name=libasan.so)" ] && [ -f "$(gcc -print-file-name=libubsan.so)" ]; }
+
+look () {
+  missing=()
+  has gcc || need 'a C compiler' gcc
+  has g++ || need 'a C++17 compiler' g++
+  # Without musl-gcc the shim is linked with glibc: it works, and takes some more memory for each container.
+  if [ "$(id -u)" -eq 0 ] && has apt-get; then has musl-gcc || need musl-gcc musl-tools; fi
+  [ "$purpose" != build ] || return 0
+  has runc || need runc runc
+  static_busybox || need 'a static busybox' busybox-static
+  has curl || need curl curl
+  [ "$purpose" = test ] || return 0
+  if has gcc && ! sanitizers; then need "gcc's sanitizer libraries" "libgcc-$(gcc -dumpversion)-dev"; fi
+}
+
+look
+if [ ${#missing[@]} -gt 0 ]; then
+  packages=("${missing[@]##*: }")
+  if [ "$(id -u)" -eq 0 ] && has apt-get; then
+    echo "Installing ${packages[*]}" >&2
+    log=$(mktemp)
+    install_packages () {
+      DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${packages[@]}" >"$log" 2>&1
+    }
+    # The lists may be absent or too old for the mirror, so a second try after an update.
+    install_packages || { apt-get update >"$log" 2>&1 && install_packages; } || { cat "$log" >&2; rm -f "$log"; exit 1; }
+    rm -f "$log"
+    hash -r
+    look
+  fi
+fi
+if [ ${#missing[@]} -gt 0 ]; then
+  echo 'longshore needs what is missing here (on the right: the Debian package that has it):' >&2
+  printf '  %s\n' "${missing[@]}" >&2
+  echo "On Debian or Ubuntu: sudo apt-get install --no-install-recommends ${missing[*]##*: }" >&2
+  exit 1
+fi
+if [ "$purpose" != build ] && [ "$(id -u)" -ne 0 ]; then
+  echo "Running containers needs root: sudo make $purpose" >&2
+  exit 1
+fi
+
+stamp=node_modules/.package-lock.json
+if [ ! -f "$stamp" ] || [ package-lock.json -nt "$stamp" ] || [ package.json -nt "$stamp" ]; then
+  echo 'Installing npm packages' >&2
+  npm ci --loglevel=error >&2
+  touch "$stamp"
+fi
