@@ -1,0 +1,47 @@
+import { Gauge, Histogram, Registry, collectDefaultMetrics } from 'prom-client'
+
+type Sources = {
+  containers: () => Map<string, number>
+  queued: () => number
+  runtimeCalls: () => number
+  descriptors: () => number
+  subscribers: () => number
+}
+
+const buckets = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30]
+
+export type Metrics = { registry: Registry, observe: (what: 'create' | 'start' | 'exit' | 'delete', seconds: number) => void }
+
+/** What /metrics shows. Nothing is kept for each container, so the cost of a scrape does not grow with them. */
+export function makeMetrics (sources: Sources): Metrics {
+  const registry = new Registry()
+  const registers = [registry]
+  collectDefaultMetrics({ register: registry })
+  const gauge = (name: string, help: string, read: () => number): void => {
+    // eslint-disable-next-line no-new -- it registers itself
+    new Gauge({ name, help, registers, collect () { this.set(read()) } })
+  }
+  // eslint-disable-next-line no-new -- it registers itself
+  new Gauge({
+    name: 'longshore_containers',
+    help: 'Containers by status',
+    labelNames: ['status'],
+    registers,
+    collect () {
+      this.reset()
+      for (const [status, count] of sources.containers()) this.set({ status }, count)
+    }
+  })
+  gauge('longshore_tasks_queued', 'Tasks that wait for their turn', sources.queued)
+  gauge('longshore_runtime_calls', 'Calls of the OCI runtime under way', sources.runtimeCalls)
+  gauge('longshore_monitored_descriptors', 'Descriptors in the epoll set', sources.descriptors)
+  gauge('longshore_event_subscribers', 'Readers of the event stream', sources.subscribers)
+  const histogram = (name: string, help: string): Histogram => new Histogram({ name, help, buckets, registers })
+  const timers = {
+    create: histogram('longshore_container_create_seconds', 'From the request to a created container'),
+    start: histogram('longshore_container_start_seconds', 'The start of a created container'),
+    exit: histogram('longshore_container_exit_seconds', "From the notice of init's exit to the end of its teardown"),
+    delete: histogram('longshore_container_delete_seconds', 'The teardown of a run, and the removal of its container')
+  }
+  return { registry, observe: (what, seconds) => timers[what].observe(seconds) }
+}

@@ -1,0 +1,24 @@
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { Supervisor } from '../supervisor/supervisor.ts'
+import type { Task } from '../supervisor/task.ts'
+
+/** True when the client asked not to wait (RFC 7240). */
+function async (request: FastifyRequest): boolean {
+  const prefer = request.headers.prefer
+  return [prefer].flat().some((value) => value?.split(',').some((part) => part.trim().toLowerCase() === 'respond-async') === true)
+}
+
+/**
+ * Sends a task and answers with its result; `finish` sets what goes with it. With `Prefer: respond-async` the answer is
+ * 202 and where to look, at once.
+ */
+export async function answer<T> (request: FastifyRequest, reply: FastifyReply, supervisor: Pick<Supervisor, 'send'>, task: Task<T>, finish: (result: T) => unknown): Promise<unknown> {
+  const result = supervisor.send(task)
+  if (async(request)) {
+    // A refusal (overloaded, not ready) settles at once and is the answer; the rest is told by /tasks.
+    result.catch(() => {})
+    if (task.settled) await result
+    return await reply.code(202).headers({ location: `/tasks/${task.id}`, 'preference-applied': 'respond-async' }).send(task.view())
+  }
+  return await reply.send(finish(await result))
+}

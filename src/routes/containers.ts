@@ -1,0 +1,149 @@
+import type { FastifyInstance } from 'fastify'
+import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
+import { Type } from 'typebox'
+import { LongshoreError } from '../errors.ts'
+import { labelsMatch } from '../events/filter.ts'
+import { grants, selected } from '../http/auth.ts'
+import { parseSignal } from '../runtime/signals.ts'
+import { Container, ContainerList, CreateRequest, Exit, IdParams, Page, Process, ProcessList, ProcessParams, ProcessSignalRequest, SignalRequest, StopRequest, TaskResource, ref, statuses, type ExitView } from '../schemas/index.ts'
+import { CreateTask } from '../supervisor/create.ts'
+import { DeleteTask } from '../supervisor/delete.ts'
+import { GetTask } from '../supervisor/get.ts'
+import { SignalTask } from '../supervisor/signal.ts'
+import { StartTask } from '../supervisor/start.ts'
+import { StopTask } from '../supervisor/stop.ts'
+import type { Supervisor } from '../supervisor/supervisor.ts'
+import { answer } from './answer.ts'
+import { paginate } from './paginate.ts'
+import { problems } from './problems.ts'
+
+const accepted = { 202: { description: 'Taken; the Location tells where to look', ...ref(TaskResource) } }
+const NoContent = Type.Null({ description: 'Done' })
+const ListQuery = Type.Object({
+  status: Type.Optional(Type.Array(Type.Enum([...statuses]), { maxItems: 8, description: 'Only these; repeatable' })),
+  label: Type.Optional(Type.Array(Type.String({ minLength: 1, maxLength: 1024 }), { maxItems: 64, description: '`key` or `key=value`; repeatable, all must match' })),
+  ...Page
+}, { additionalProperties: false })
+const WaitQuery = Type.Object({
+  condition: Type.Optional(Type.Enum(['stopped', 'removed'], { default: 'stopped' })),
+  runId: Type.Optional(Type.String({ maxLength: 64, description: 'Of this run, whatever has come after it' })),
+  timeout: Type.Optional(Type.Number({ minimum: 0, maximum: 86400, description: 'Seconds; 204 when it has not ended by then' }))
+}, { additionalProperties: false })
+const tags = ['containers']
+
+/** The containers, and what can be done with one. */
+export async function containerRoutes (plain: FastifyInstance, { supervisor }: { supervisor: Supervisor }): Promise<void> {
+  const app = plain.withTypeProvider<TypeBoxTypeProvider>()
+
+  app.post('/containers', {
+    schema: {
+      operationId: 'createContainer', tags, summary: 'Create a container from an OCI bundle, and start it', body: ref(CreateRequest),
+      response: { 201: ref(Container), ...accepted, ...problems(400, 401, 403, 409, 413, 415, 422, 429, 500, 502, 503, 504) }
+    }
+  }, async (request, reply) => {
+    if (request.body.stopSignal !== undefined) parseSignal(request.body.stopSignal)
+    const task = new CreateTask(request.body, { requestId: request.id })
+    return await answer(request, reply, supervisor, task, (container) => {
+      reply.code(201).header('location', `/containers/${container.id}`)
+      return container
+    })
+  })
+
+  app.get('/containers', {
+    schema: { operationId: 'listContainers', tags, summary: 'List containers in the order of their creation', querystring: ListQuery, response: { 200: ref(ContainerList), ...problems(400, 401, 403, 429, 500) } }
+  }, async (request) => {
+    const { status, label, limit, cursor } = request.query
+    const wanted = (label ?? []).map((text) => {
+      const at = text.indexOf('=')
+      return at === -1 ? { key: text, value: undefined } : { key: text.slice(0, at), value: text.slice(at + 1) }
+    })
+    const selector = grants.get(request)?.labels
+    const items = supervisor.list().filter((container) => (status === undefined || status.includes(container.status)) &&
+      labelsMatch(wanted, container.labels) && (selector === undefined || selected(selector, container.labels)))
+    return paginate(items, ({ createdAt, id }) => `${createdAt} ${id}`, limit, cursor)
+  })
+
+  app.get('/containers/:id', {
+    schema: { operationId: 'getContainer', tags, summary: 'Read a container', params: IdParams, response: { 200: ref(Container), ...problems(400, 401, 403, 404, 429, 500) } }
+  }, async (request) => await supervisor.send(new GetTask({ containerId: request.params.id }, { requestId: request.id })))
+
+  app.delete('/containers/:id', {
+    schema: {
+      operationId: 'deleteContainer', tags, summary: 'Remove a container; its bundle is not touched', params: IdParams,
+      querystring: Type.Object({ force: Type.Optional(Type.Boolean({ default: false, description: 'Kill a live one first' })) }, { additionalProperties: false }),
+      response: { 204: NoContent, ...accepted, ...problems(400, 401, 403, 404, 409, 422, 429, 500, 502, 503, 504) }
+    }
+  }, async (request, reply) => {
+    const task = new DeleteTask({ containerId: request.params.id, remove: true, force: request.query.force ?? false }, { requestId: request.id })
+    return await answer(request, reply, supervisor, task, () => { reply.code(204) })
+  })
+
+  app.post('/containers/:id/start', {
+    schema: { operationId: 'startContainer', tags, summary: 'Start a created container, or a stopped one again as a new run', params: IdParams, response: { 200: ref(Container), ...accepted, ...problems(400, 401, 403, 404, 409, 422, 429, 500, 502, 503, 504) } }
+  }, async (request, reply) => await answer(request, reply, supervisor, new StartTask({ containerId: request.params.id }, { requestId: request.id }), (container) => container))
+
+  app.post('/containers/:id/signal', {
+    schema: { operationId: 'signalContainer', tags, summary: 'Send a signal to a process of the container, or to all', params: IdParams, body: ref(SignalRequest), response: { 204: NoContent, ...accepted, ...problems(400, 401, 403, 404, 409, 413, 415, 429, 500, 503, 504) } }
+  }, async (request, reply) => {
+    const { signal, processId, all } = request.body
+    const task = new SignalTask({ containerId: request.params.id, signal: parseSignal(signal), ...(processId === undefined ? {} : { processId }), ...(all === undefined ? {} : { all }) }, { requestId: request.id })
+    return await answer(request, reply, supervisor, task, () => { reply.code(204) })
+  })
+
+  app.post('/containers/:id/stop', {
+    schema: { operationId: 'stopContainer', tags, summary: 'Signal, wait, then SIGKILL', params: IdParams, body: Type.Optional(ref(StopRequest)), response: { 200: ref(Container), ...accepted, ...problems(400, 401, 403, 404, 409, 413, 415, 429, 500, 503, 504) } }
+  }, async (request, reply) => {
+    const { signal, timeout } = request.body ?? {}
+    const task = new StopTask({ containerId: request.params.id, ...(signal === undefined ? {} : { signal: parseSignal(signal) }), ...(timeout === undefined ? {} : { timeout }) }, { requestId: request.id })
+    return await answer(request, reply, supervisor, task, (container) => container)
+  })
+
+  app.get('/containers/:id/wait', {
+    schema: { operationId: 'waitContainer', tags, summary: 'Wait for the exit; also right for a container that has gone', params: IdParams, querystring: WaitQuery, response: { 200: ref(Exit), 204: NoContent, ...problems(400, 401, 403, 404, 409, 429, 500, 503) } }
+  }, async (request, reply) => {
+    const { condition, runId, timeout } = request.query
+    const exit = await waitFor(supervisor, request.params.id, { condition: condition ?? 'stopped', ...(runId === undefined ? {} : { runId }) }, timeout, request.raw.socket)
+    return exit === undefined ? await reply.code(204).send() : exit
+  })
+
+  app.get('/containers/:id/processes', {
+    schema: { operationId: 'listProcesses', tags: ['processes'], summary: 'List the processes of a container', params: IdParams, querystring: Type.Object(Page, { additionalProperties: false }), response: { 200: ref(ProcessList), ...problems(400, 401, 403, 404, 429, 500) } }
+  }, async (request) => {
+    const { limit, cursor } = request.query
+    return paginate(supervisor.find(request.params.id).view().processes, ({ id }) => id, limit, cursor)
+  })
+
+  app.get('/containers/:id/processes/:pid', {
+    schema: { operationId: 'getProcess', tags: ['processes'], summary: 'Read a process', params: ProcessParams, response: { 200: ref(Process), ...problems(400, 401, 403, 404, 429, 500) } }
+  }, async (request) => {
+    const { id, pid } = request.params
+    const process = supervisor.find(id).view().processes.find((one) => one.id === pid)
+    if (process === undefined) throw new LongshoreError('process_not_found', `container ${id} has no process ${pid}`)
+    return process
+  })
+
+  app.post('/containers/:id/processes/:pid/signal', {
+    schema: { operationId: 'signalProcess', tags: ['processes'], summary: 'Send a signal to a process', params: ProcessParams, body: ref(ProcessSignalRequest), response: { 204: NoContent, ...accepted, ...problems(400, 401, 403, 404, 409, 413, 415, 429, 500, 503, 504) } }
+  }, async (request, reply) => {
+    const { id, pid } = request.params
+    const task = new SignalTask({ containerId: id, processId: pid, signal: parseSignal(request.body.signal) }, { requestId: request.id })
+    return await answer(request, reply, supervisor, task, () => { reply.code(204) })
+  })
+}
+
+/** Undefined when the time ran out, or the one who waits has gone. */
+async function waitFor (supervisor: Supervisor, id: string, options: { condition: 'stopped' | 'removed', runId?: string }, timeout: number | undefined, socket: NodeJS.EventEmitter): Promise<ExitView | undefined> {
+  const controller = new AbortController()
+  const leave = (): void => controller.abort()
+  const timer = timeout === undefined ? undefined : setTimeout(leave, timeout * 1000)
+  socket.once('close', leave)
+  try {
+    return await supervisor.wait(id, { ...options, abort: controller.signal })
+  } catch (error) {
+    if (controller.signal.aborted) return undefined
+    throw error
+  } finally {
+    clearTimeout(timer)
+    socket.removeListener('close', leave)
+  }
+}

@@ -1,0 +1,28 @@
+import type { FastifyInstance } from 'fastify'
+import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
+import { Type } from 'typebox'
+import { LongshoreError } from '../errors.ts'
+import { Page, TaskList, TaskResource, idPattern, ref } from '../schemas/index.ts'
+import type { Supervisor } from '../supervisor/supervisor.ts'
+import { paginate } from './paginate.ts'
+import { problems } from './problems.ts'
+
+/** What the supervisor is doing and has done lately. */
+export async function taskRoutes (plain: FastifyInstance, { supervisor }: { supervisor: Supervisor }): Promise<void> {
+  const app = plain.withTypeProvider<TypeBoxTypeProvider>()
+
+  app.get('/tasks', {
+    schema: { operationId: 'listTasks', tags: ['tasks'], summary: 'List tasks, oldest first', querystring: Type.Object(Page, { additionalProperties: false }), response: { 200: ref(TaskList), ...problems(400, 401, 403, 429, 500) } }
+  }, async (request) => {
+    const { limit, cursor } = request.query
+    return paginate(supervisor.tasks().map((task) => task.view()), ({ createdAt, id }) => `${createdAt} ${id}`, limit, cursor)
+  })
+
+  app.get('/tasks/:id', {
+    schema: { operationId: 'getTask', tags: ['tasks'], summary: 'Read a task', params: Type.Object({ id: Type.String({ pattern: idPattern }) }, { additionalProperties: false }), response: { 200: ref(TaskResource), ...problems(400, 401, 403, 404, 429, 500) } }
+  }, async (request) => {
+    const task = supervisor.task(request.params.id)
+    if (task === undefined) throw new LongshoreError('task_not_found', `there is no task ${request.params.id}; finished ones are kept for a while only`)
+    return task.view()
+  })
+}
