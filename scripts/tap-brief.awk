@@ -14,5 +14,7 @@ function show(line) { print line; fflush() }
 details && /^  (exitCode|signal|timeout|expired):/ { show($0); next }
 details && /^  / { if ($0 ~ /^  \.\.\.$/) details = 0; next }
 /^ +(ok [0-9]+|# Subtest:|# time=|1\.\.)/ || /^ *$/ || /^(TAP version|1\.\.|# )/ { next }
-{ hold[held++] = $0 }
+/^ / { hold[held++] = $0; next }
+# What no test file owns: the standard error of all of them, and tap's own words.
+{ show($0) }
 END { for (i = 0; i < held; i++) show(hold[i]) }

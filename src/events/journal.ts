@@ -108,7 +108,7 @@ export class Journal {
     const seq = this.#next++
     const { type, containerId, labels, runId, processId } = event
     const ns = nowNs()
-    const body = JSON.stringify({ type, timestamp: timestamp(ns), ...event }).slice(1)
+    const body = JSON.stringify({ ...event, timestamp: timestamp(ns) }).slice(1)
     const row: Append = {
       seq,
       time: Number(ns / 1_000_000n),

@@ -3,7 +3,7 @@ import { LongshoreError } from '../errors.ts'
 import type { ProblemView } from '../schemas/index.ts'
 
 /** RFC 9457 problem details of an error; an error of unknown kind tells nothing of its insides. */
-export function problemOf (error: LongshoreError, request: FastifyRequest): ProblemView {
+function problemOf (error: LongshoreError, request: FastifyRequest): ProblemView {
   return {
     type: `urn:longshore:error:${error.code}`,
     title: error.title,
@@ -36,7 +36,8 @@ function typed (error: unknown): LongshoreError {
   return new LongshoreError('internal', 'longshore failed at this; the log has the reason', { cause: error })
 }
 
-function send (reply: FastifyReply, request: FastifyRequest, error: LongshoreError): FastifyReply {
+export function sendProblem (reply: FastifyReply, request: FastifyRequest, error: LongshoreError): FastifyReply {
+  reply.header('x-request-id', request.id)
   const { retryAfter } = error.extra
   if (retryAfter !== undefined) reply.header('retry-after', String(Math.ceil(retryAfter)))
   if (error.code === 'unauthorized') reply.header('www-authenticate', 'Bearer realm="longshore"')
@@ -51,16 +52,16 @@ export function problemHandlers (app: FastifyInstance): void {
   app.setErrorHandler((error, request, reply) => {
     const problem = typed(error)
     if (problem.status >= 500) request.log[problem.code === 'internal' ? 'error' : 'warn']({ err: error }, problem.message)
-    return send(reply, request, problem)
+    return sendProblem(reply, request, problem)
   })
   app.setNotFoundHandler((request, reply) => {
     const url = request.url.split('?')[0] ?? '/'
     const allowed = methods.filter((method) => method !== request.method && matches(app, method, url))
     if (allowed.length > 0) {
       reply.header('allow', allowed.join(', '))
-      return send(reply, request, new LongshoreError('method_not_allowed', `${url} has ${allowed.join(', ')}, not ${request.method}`))
+      return sendProblem(reply, request, new LongshoreError('method_not_allowed', `${url} has ${allowed.join(', ')}, not ${request.method}`))
     }
-    return send(reply, request, new LongshoreError('route_not_found', `there is nothing at ${url}`))
+    return sendProblem(reply, request, new LongshoreError('route_not_found', `there is nothing at ${url}`))
   })
 }
 

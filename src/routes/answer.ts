@@ -10,15 +10,17 @@ function async (request: FastifyRequest): boolean {
 
 /**
  * Sends a task and answers with its result; `finish` sets what goes with it. With `Prefer: respond-async` the answer is
- * 202 and where to look, at once.
+ * 202 and where to look, at once. What is returned is for Fastify to send, by the schema of the status that was set:
+ * hence never, which fits any of them.
  */
-export async function answer<T> (request: FastifyRequest, reply: FastifyReply, supervisor: Pick<Supervisor, 'send'>, task: Task<T>, finish: (result: T) => unknown): Promise<unknown> {
+export async function answer<T> (request: FastifyRequest, reply: FastifyReply, supervisor: Pick<Supervisor, 'send'>, task: Task<T>, finish: (result: T) => unknown): Promise<never> {
   const result = supervisor.send(task)
   if (async(request)) {
     // A refusal (overloaded, not ready) settles at once and is the answer; the rest is told by /tasks.
     result.catch(() => {})
     if (task.settled) await result
-    return await reply.code(202).headers({ location: `/tasks/${task.id}`, 'preference-applied': 'respond-async' }).send(task.view())
+    reply.code(202).headers({ location: `/tasks/${task.id}`, 'preference-applied': 'respond-async' })
+    return task.view() as never
   }
-  return await reply.send(finish(await result))
+  return finish(await result) as never
 }

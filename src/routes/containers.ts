@@ -75,7 +75,7 @@ export async function containerRoutes (plain: FastifyInstance, { supervisor }: {
     }
   }, async (request, reply) => {
     const task = new DeleteTask({ containerId: request.params.id, remove: true, force: request.query.force ?? false }, { requestId: request.id })
-    return await answer(request, reply, supervisor, task, () => { reply.code(204) })
+    return await answer(request, reply, supervisor, task, () => { void reply.code(204) })
   })
 
   app.post('/containers/:id/start', {
@@ -87,13 +87,14 @@ export async function containerRoutes (plain: FastifyInstance, { supervisor }: {
   }, async (request, reply) => {
     const { signal, processId, all } = request.body
     const task = new SignalTask({ containerId: request.params.id, signal: parseSignal(signal), ...(processId === undefined ? {} : { processId }), ...(all === undefined ? {} : { all }) }, { requestId: request.id })
-    return await answer(request, reply, supervisor, task, () => { reply.code(204) })
+    return await answer(request, reply, supervisor, task, () => { void reply.code(204) })
   })
 
   app.post('/containers/:id/stop', {
-    schema: { operationId: 'stopContainer', tags, summary: 'Signal, wait, then SIGKILL', params: IdParams, body: Type.Optional(ref(StopRequest)), response: { 200: ref(Container), ...accepted, ...problems(400, 401, 403, 404, 409, 413, 415, 429, 500, 503, 504) } }
+    preValidation: async (request) => { request.body ??= {} },
+    schema: { operationId: 'stopContainer', tags, summary: 'Signal, wait, then SIGKILL', params: IdParams, body: ref(StopRequest), response: { 200: ref(Container), ...accepted, ...problems(400, 401, 403, 404, 409, 413, 415, 429, 500, 503, 504) } }
   }, async (request, reply) => {
-    const { signal, timeout } = request.body ?? {}
+    const { signal, timeout } = request.body
     const task = new StopTask({ containerId: request.params.id, ...(signal === undefined ? {} : { signal: parseSignal(signal) }), ...(timeout === undefined ? {} : { timeout }) }, { requestId: request.id })
     return await answer(request, reply, supervisor, task, (container) => container)
   })
@@ -103,7 +104,8 @@ export async function containerRoutes (plain: FastifyInstance, { supervisor }: {
   }, async (request, reply) => {
     const { condition, runId, timeout } = request.query
     const exit = await waitFor(supervisor, request.params.id, { condition: condition ?? 'stopped', ...(runId === undefined ? {} : { runId }) }, timeout, request.raw.socket)
-    return exit === undefined ? await reply.code(204).send() : exit
+    if (exit === undefined) void reply.code(204)
+    return exit as ExitView
   })
 
   app.get('/containers/:id/processes', {
@@ -127,7 +129,7 @@ export async function containerRoutes (plain: FastifyInstance, { supervisor }: {
   }, async (request, reply) => {
     const { id, pid } = request.params
     const task = new SignalTask({ containerId: id, processId: pid, signal: parseSignal(request.body.signal) }, { requestId: request.id })
-    return await answer(request, reply, supervisor, task, () => { reply.code(204) })
+    return await answer(request, reply, supervisor, task, () => { void reply.code(204) })
   })
 }
 

@@ -41,9 +41,9 @@ function formOf (request: FastifyRequest): Form3 | undefined {
   return undefined
 }
 
-export type EventRoutesOptions = { journal: Journal, hub: Hub, supervisor: Pick<Supervisor, 'list' | 'containers'> }
+export type EventRoutesOptions = { journal: Journal, hub: Hub, supervisor: Pick<Supervisor, 'list' | 'containers'>, maxSubscribers: number }
 
-export async function eventRoutes (plain: FastifyInstance, { journal, hub, supervisor }: EventRoutesOptions): Promise<void> {
+export async function eventRoutes (plain: FastifyInstance, { journal, hub, supervisor, maxSubscribers }: EventRoutesOptions): Promise<void> {
   const app = plain.withTypeProvider<TypeBoxTypeProvider>()
 
   // The plugin decides by the Accept header alone; here `follow` counts too, so the decision is made before it and told in its terms.
@@ -79,13 +79,14 @@ export async function eventRoutes (plain: FastifyInstance, { journal, hub, super
     return await serve(request, reply, { ...request.query as Asked, container: [id] })
   })
 
-  async function serve (request: FastifyRequest, reply: FastifyReply, query: Asked): Promise<unknown> {
+  async function serve (request: FastifyRequest, reply: FastifyReply, query: Asked): Promise<never> {
     const filter = new Filter(query)
     const accept = request.headers.accept
     const position = await positionOf(request, query)
-    if (accept === 'application/json') return await page(query, filter, position)
+    if (accept === 'application/json') return await page(query, filter, position) as never
     const form: Form = accept === 'text/event-stream' ? 'sse' : 'ndjson'
     if (form === 'ndjson' && position.gap !== undefined) throw gone(position.gap)
+    if (hub.size >= maxSubscribers) throw new LongshoreError('overloaded', `${maxSubscribers} readers are connected, which is the limit`, { extra: { retryAfter: 5 } })
     open(reply, form)
     const sink = reply.raw
     let { after } = position
@@ -107,7 +108,7 @@ export async function eventRoutes (plain: FastifyInstance, { journal, hub, super
       sink.on('close', () => clearInterval(timer))
     }
     hub.add(reader)
-    return reply
+    return reply as never
   }
 
   async function page (query: Asked, filter: Filter, position: Position): Promise<Static<typeof EventPage>> {

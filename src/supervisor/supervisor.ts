@@ -52,6 +52,7 @@ export class Supervisor {
   readonly #slots: Slots
   readonly #tasks = new Map<string, Task<unknown>>()
   readonly #finished: string[] = []
+  readonly #stopping = new AbortController()
   #unsettled = 0
   #waiting = 0
   #runtimeCalls = 0
@@ -127,6 +128,11 @@ export class Supervisor {
     await Promise.race([Promise.all(under), new Promise((resolve) => setTimeout(resolve, seconds * 1000).unref())])
   }
 
+  /** Answers everyone who waits for an exit that the daemon stops. */
+  abandonWaits (): void {
+    this.#stopping.abort()
+  }
+
   /** The container, or container_not_found. */
   find (id: string): Container {
     const container = this.containers.get(id)
@@ -164,9 +170,10 @@ export class Supervisor {
             stop()
             resolve()
           })
-          const leave = (): void => { stop(); reject(abort.reason as Error) }
-          if (abort.aborted) leave()
-          else abort.addEventListener('abort', leave, { once: true })
+          const leave = (): void => { stop(); reject(new LongshoreError('not_ready', 'the daemon is stopping; ask again when it is back', { extra: { retryAfter: 1 } })) }
+          const either = AbortSignal.any([abort, this.#stopping.signal])
+          if (either.aborted) leave()
+          else either.addEventListener('abort', leave, { once: true })
         })
         if (condition === 'stopped' && container.init?.exit != null && container.run?.runId === current) return container.init.exit
         return await this.#exitOf(id, current)

@@ -34,16 +34,17 @@ export abstract class Task<T> {
   readonly done: Promise<T>
   readonly answer: Promise<T>
   #settled = false
-  #resolve: (value: T) => void = () => {}
+  // unknown, not T: a task of any result is to be a Task<unknown> too
+  #resolve: (value: unknown) => void = () => {}
   #reject: (error: unknown) => void = () => {}
-  #resolveAnswer: (value: T) => void = () => {}
+  #resolveAnswer: (value: unknown) => void = () => {}
   #rejectAnswer: (error: unknown) => void = () => {}
 
   constructor (containerId: string | undefined, context: TaskContext = {}) {
     this.containerId = containerId
     this.requestId = context.requestId
-    this.done = new Promise((resolve, reject) => { this.#resolve = resolve; this.#reject = reject })
-    this.answer = new Promise((resolve, reject) => { this.#resolveAnswer = resolve; this.#rejectAnswer = reject })
+    this.done = new Promise((resolve, reject) => { this.#resolve = resolve as (value: unknown) => void; this.#reject = reject })
+    this.answer = new Promise((resolve, reject) => { this.#resolveAnswer = resolve as (value: unknown) => void; this.#rejectAnswer = reject })
     // Not every sender listens to both.
     this.done.catch(() => {})
     this.answer.catch(() => {})

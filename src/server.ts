@@ -1,0 +1,162 @@
+import { randomUUID } from 'node:crypto'
+import { chmod, unlink } from 'node:fs/promises'
+import http from 'node:http'
+import net from 'node:net'
+import AjvCompiler from '@fastify/ajv-compiler'
+import { fastifySSE } from '@fastify/sse'
+import swagger from '@fastify/swagger'
+import Fastify, { type FastifyBaseLogger, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
+import { LongshoreError } from './errors.ts'
+import type { Config } from './config.ts'
+import type { Hub } from './events/hub.ts'
+import type { Journal } from './events/journal.ts'
+import { guard, type Tokens } from './http/auth.ts'
+import { idempotency } from './http/idempotency.ts'
+import { noteRoutes, problemHandlers, sendProblem } from './http/problem.ts'
+import type { Metrics } from './metrics.ts'
+import { containerRoutes } from './routes/containers.ts'
+import { eventRoutes } from './routes/events.ts'
+import { systemRoutes } from './routes/system.ts'
+import { taskRoutes } from './routes/tasks.ts'
+import * as schemas from './schemas/index.ts'
+import type { Supervisor } from './supervisor/supervisor.ts'
+
+export type ServerParts = {
+  config: Config
+  supervisor: Supervisor
+  journal: Journal
+  hub: Hub
+  metrics: Metrics
+  tokens: Tokens
+  version: string
+  idempotencyDirectory: string
+  logger: FastifyBaseLogger
+}
+
+const bodyLimit = 1024 * 1024
+const requestIdPattern = /^[\w.-]{1,128}$/
+const shared = [schemas.Exit, schemas.Process, schemas.Container, schemas.CreateRequest, schemas.SignalRequest, schemas.ProcessSignalRequest, schemas.StopRequest, schemas.ContainerList, schemas.ProcessList,
+  schemas.Event, schemas.EventPage, schemas.Problem, schemas.TaskResource, schemas.TaskList, schemas.Version, schemas.Info, schemas.Health, schemas.Ready]
+
+/** The HTTP application: everything but the sockets it listens on. */
+export async function buildServer (parts: ServerParts): Promise<FastifyInstance> {
+  const { config, supervisor, journal, hub, metrics, tokens, version, idempotencyDirectory, logger } = parts
+  const validator = AjvCompiler()
+  const app = Fastify({
+    loggerInstance: logger,
+    bodyLimit,
+    exposeHeadRoutes: false,
+    disableRequestLogging: true,
+    requestIdHeader: false,
+    genReqId: (request) => {
+      const given = request.headers['x-request-id']
+      return typeof given === 'string' && requestIdPattern.test(given) ? given : randomUUID()
+    },
+    routerOptions: { maxParamLength: 2048, ignoreTrailingSlash: true },
+    // Streams and long polls last as long as they last; only the headers of a request must come in time.
+    requestTimeout: 0,
+    connectionTimeout: 0,
+    frameworkErrors: (error, request, reply) => {
+      sendProblem(reply as unknown as FastifyReply, request as unknown as FastifyRequest, new LongshoreError('bad_request', error.message))
+    },
+    clientErrorHandler,
+    schemaController: {
+      compilersFactory: {
+        // Bodies are taken as they are, since coercion turns null into "" and 0; what comes in a URL is always text.
+        buildValidator: (externalSchemas: Parameters<typeof validator>[0], options: { customOptions?: object } = {}) => {
+          const make = (coerceTypes: false | 'array'): ReturnType<typeof validator> => validator(externalSchemas, {
+            ...options,
+            customOptions: { ...options.customOptions, coerceTypes, removeAdditional: false, useDefaults: false, allErrors: false, allowUnionTypes: true }
+          })
+          const [strict, coercing] = [make(false), make('array')]
+          return ((route: { httpPart?: string }) => (route.httpPart === 'body' ? strict : coercing)(route as never)) as never
+        }
+      }
+    }
+  })
+  noteRoutes(app)
+  problemHandlers(app)
+  for (const schema of shared) app.addSchema(schema)
+  await app.register(swagger, {
+    openapi: {
+      openapi: '3.1.0',
+      info: { title: 'longshore', version: '1', description: 'Runs and supervises OCI containers on one Linux host', license: { name: 'Apache-2.0', identifier: 'Apache-2.0' } },
+      servers: [{ url: '/' }],
+      security: [{ bearer: [] }],
+      components: { securitySchemes: { bearer: { type: 'http', scheme: 'bearer', description: 'Asked on TCP only' } } },
+      tags: ['containers', 'processes', 'events', 'tasks', 'system'].map((name) => ({ name }))
+    },
+    refResolver: { buildLocalReference: (json, _base, _fragment, index) => (typeof json.$id === 'string' ? json.$id : `def-${index}`) }
+  })
+  await app.register(fastifySSE, { heartbeatInterval: 0 })
+
+  app.addHook('onRequest', async (request, reply) => { reply.header('x-request-id', request.id) })
+  guard(app, {
+    tokens,
+    remote: (request) => remote.has(request.raw.socket),
+    allowedHosts: new Set(['localhost', '127.0.0.1', '[::1]', ...(config.listen === undefined ? [] : [config.listen.host.includes(':') ? `[${config.listen.host}]` : config.listen.host]), ...config.allowedHosts].map((host) => host.toLowerCase())),
+    allowedOrigins: new Set(config.allowedOrigins),
+    labelsOf: (id) => supervisor.containers.get(id)?.labels
+  })
+  await idempotency(app, { directory: idempotencyDirectory })
+  await app.register(containerRoutes, { supervisor })
+  await app.register(eventRoutes, { journal, hub, supervisor, maxSubscribers: config.maxSubscribers })
+  await app.register(taskRoutes, { supervisor })
+  await app.register(systemRoutes, { supervisor, metrics, version })
+  await app.ready()
+  return app
+}
+
+/** Sockets that came in over TCP, where a token is asked. */
+const remote = new WeakSet<net.Socket>()
+
+/** What is no HTTP at all, or too much of it, is answered as a problem too. */
+function clientErrorHandler (error: Error & { code?: string }, socket: net.Socket): void {
+  if (error.code === 'ECONNRESET' || !socket.writable) {
+    socket.destroy()
+    return
+  }
+  const problem = error.code === 'HPE_HEADER_OVERFLOW'
+    ? new LongshoreError('headers_too_large', 'the headers of a request may have 16 KiB')
+    : new LongshoreError('bad_request', 'this is no HTTP request')
+  const body = JSON.stringify({ type: `urn:longshore:error:${problem.code}`, title: problem.title, status: problem.status, detail: problem.message, code: problem.code })
+  socket.end(`HTTP/1.1 ${problem.status} ${http.STATUS_CODES[problem.status] ?? ''}\r\nX-Request-Id: ${randomUUID()}\r\nContent-Type: application/problem+json\r\nContent-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`)
+}
+
+/** A socket that nobody listens on is what a killed daemon left; one that answers belongs to another daemon. */
+async function clearStaleSocket (path: string): Promise<void> {
+  const answers = await new Promise<boolean>((resolve) => {
+    const probe = net.connect(path)
+    probe.once('connect', () => { probe.destroy(); resolve(true) })
+    probe.once('error', () => resolve(false))
+  })
+  if (answers) throw new Error(`another process listens on ${path}`)
+  await unlink(path).catch((error: NodeJS.ErrnoException) => { if (error.code !== 'ENOENT') throw error })
+}
+
+/** Listens on the unix socket and, where configured, on TCP. Returns the way to stop; the address is of the TCP port that was really taken. */
+export async function listen (app: FastifyInstance, config: Config): Promise<{ address: string | undefined, close: () => Promise<void> }> {
+  await clearStaleSocket(config.socket)
+  // The directory's mode guards the moment between bind and chmod.
+  await app.listen({ path: config.socket })
+  await chmod(config.socket, 0o660)
+  if (config.listen === undefined) return { address: undefined, close: async () => await app.close() }
+  const server = http.createServer({ requestTimeout: 0, keepAliveTimeout: 72_000 }, (request, response) => app.routing(request, response))
+  server.on('connection', (socket) => remote.add(socket))
+  server.on('clientError', clientErrorHandler)
+  const { host, port } = config.listen
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject)
+    server.listen(port, host, resolve)
+  })
+  const bound = server.address() as net.AddressInfo
+  return {
+    address: `${bound.family === 'IPv6' ? `[${bound.address}]` : bound.address}:${bound.port}`,
+    close: async () => {
+      const ended = new Promise((resolve) => server.close(resolve))
+      await app.close()
+      server.closeAllConnections()
+      await ended
+    }
+  }
+}
