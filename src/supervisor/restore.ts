@@ -132,7 +132,8 @@ class RestoreTask extends Task<void> {
       return
     }
     if (shim !== undefined && !shim.gone) {
-      run.pid = shim.initPid > 0 ? shim.initPid : run.pid
+      if (shim.initPid > 0) run.pid = shim.initPid
+      if (container.init !== undefined) container.init.pid = run.pid
       if (run.phase === 'created' && shim.state === shimState.running) await this.#started(supervisor, container)
       await arm(supervisor, container)
       save(supervisor, container)

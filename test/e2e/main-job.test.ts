@@ -66,7 +66,7 @@ t.test('the ends that a process can have', async (t) => {
     t.match((await daemon.get(`/containers/${id}/wait`)).body, expected)
   }
 
-  const shell = await daemon.bundle('usr', ['/bin/sh', '-c', 'trap "exit 11" USR1; trap "exit 12" RTMIN+3; while :; do sleep 1 & wait; done'])
+  const shell = await daemon.bundle('usr', ['/bin/sh', '-c', 'trap "exit 11" USR1; trap "exit 12" 37; while :; do sleep 1 & wait; done'])
   for (const [signal, status] of [['usr1', 11], ['SIGRTMIN+3', 12]] as const) {
     await daemon.post('/containers', { id: `s${status}`, bundle: shell })
     // The shell needs its traps first; until then the signal is ignored by an init without a handler.

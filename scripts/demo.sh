@@ -1,0 +1,154 @@
+#!/usr/bin/env bash
+# A container's life over HTTP, with nothing but curl. Each command is printed as it is run. Ends with 0 only if every
+# answer and every event was the right one; leaves nothing behind either way.
+. "$(dirname -- "${BASH_SOURCE[0]}")/env.sh"
+
+bold='' dim='' red='' plain=''
+if [ -t 1 ]; then bold=$'\e[1m' dim=$'\e[2m' red=$'\e[31m' plain=$'\e[0m'; fi
+number=0
+
+step () { number=$((number + 1)); printf '\n%s%d. %s%s\n' "$bold" "$number" "$1" "$plain"; }
+note () { printf '   %s\n' "$1"; }
+show () { printf '   %s$ %s%s\n' "$bold" "${1//$'\n'/$'\n'     }" "$plain"; }
+fail () { printf '\n%sThe demo failed: %s%s\n' "$red" "$1" "$plain" >&2; exit 1; }
+
+expect () {  # expect STATUS COMMAND: prints and runs a curl command; the answer's last line must be the HTTP status
+  show "$2"
+  answer=$(eval "$2") || fail 'curl could not reach the daemon'
+  local status=${answer##*$'\n'}
+  answer=${answer%"$status"}
+  printf '%s%s%s' "$dim" "$answer" "$plain" | fold -s -w 112 | sed 's/^/   /'
+  note "HTTP $status"
+  [ "$status" = "$1" ] || fail "that should have been HTTP $1"
+}
+
+field () {  # field PATH <JSON: field exit.status
+  node -e 'const text = require("fs").readFileSync(0, "utf8"); console.log(String(process.argv[1].split(".").reduce((o, k) => o?.[k], JSON.parse(text))))' "$1"
+}
+
+await () {  # await SECONDS WHAT COMMAND…: until the command succeeds
+  local deadline=$((SECONDS + $1)) what=$2
+  shift 2
+  until "$@" >/dev/null 2>&1; do
+    kill -0 "$daemon" 2>/dev/null || fail 'the daemon ended'
+    [ "$SECONDS" -lt "$deadline" ] || fail "$what did not come"
+    read -r -t 0.05 <> <(:) || :
+  done
+}
+
+frame () { awk -v RS= -v type="event: $1" 'index($0, type) { print; found = 1; exit } END { exit !found }' "$directory/events"; }
+
+heard () {  # heard TYPE: waits for this event on the stream and prints its frame
+  await 15 "the event $1" frame "$1"
+  note "and on the event stream:"
+  printf '%s%s%s\n' "$dim" "$(frame "$1")" "$plain" | fold -s -w 112 | sed 's/^/   /'
+}
+
+daemon='' stream=''
+directory=$(mktemp -d "${TMPDIR:-/tmp}/longshore-demo.XXXXXX")
+
+cleanup () {
+  local rc=$?
+  trap - EXIT
+  set +e
+  if [ "$rc" -ne 0 ] && [ -s "$directory/log" ]; then
+    echo 'The end of the daemon'"'"'s log:' >&2
+    tail -n 20 "$directory/log" >&2
+  fi
+  if [ -n "$daemon" ] && kill -0 "$daemon" 2>/dev/null; then
+    curl -s -m 20 --unix-socket "$SOCKET" -X DELETE 'http://localhost/containers/web?force=true' -o "$directory/deleted"
+    kill "$daemon"
+    wait "$daemon"
+  fi
+  [ -z "$stream" ] || kill "$stream" 2>/dev/null
+  # Should the daemon have died before its container: a shim ends its container on SIGTERM, and what then is left is the runtime's.
+  for pid in "$directory"/state/runs/*/pid; do
+    [ -f "$pid" ] && kill -KILL "$(cat "$pid")" 2>/dev/null
+  done
+  for run in "$directory"/state/runtime/*/; do
+    [ -d "$run" ] && runc --root "$directory/state/runtime" delete --force "$(basename "$run")"
+  done
+  rm -rf -- "$directory"
+  exit "$rc"
+}
+trap cleanup EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+SOCKET=$directory/state/longshore.sock
+bundle=$directory/bundle
+
+printf '%slongshore: the life of a container, with curl%s\n' "$bold" "$plain"
+note "All of it is in $directory and goes away at the end. In the commands,"
+note "SOCKET=$SOCKET"
+
+step 'A bundle: a root directory with busybox, and a config.json that says what to run'
+init="trap 'exit 42' TERM; touch /ready; while :; do sleep 1 & wait; done"
+show 'scripts/bundle.sh '"$bundle"' /bin/sh -c "'"$init"'"'
+scripts/bundle.sh "$bundle" /bin/sh -c "$init"
+note 'Its shell traps SIGTERM and ends with 42: an init without a handler would not even notice the signal.'
+
+step 'The daemon, on directories of its own'
+show "bin/longshored --root $directory/root --state $directory/state &"
+bin/longshored --root "$directory/root" --state "$directory/state" >"$directory/log" 2>&1 &
+daemon=$!
+await 20 'the daemon' curl -sf --unix-socket "$SOCKET" http://localhost/readyz
+note 'It is ready: GET /readyz answers 200.'
+
+step 'The event stream, in the background: it tells what happens from now on'
+command='curl -sN --unix-socket $SOCKET -H "Accept: text/event-stream" "http://localhost/events?from=now" &'
+show "$command"
+curl -sN --unix-socket "$SOCKET" -H 'Accept: text/event-stream' 'http://localhost/events?from=now' \
+  -D "$directory/headers" -o "$directory/events" &
+stream=$!
+touch "$directory/events"
+await 10 'the event stream' grep -q '^HTTP/1.1 200' "$directory/headers"
+note 'It is open: HTTP 200.'
+
+step 'Create a container from the bundle'
+expect 201 'curl -s -w "\n%{http_code}" --unix-socket $SOCKET http://localhost/containers \
+  -H "Content-Type: application/json" -d '"'"'{"id": "web", "bundle": "'"$bundle"'", "labels": {"app": "demo"}, "start": false}'"'"
+[ "$(field status <<<"$answer")" = created ] || fail 'its status should be created'
+heard StateCreate
+
+step 'Start it'
+expect 200 'curl -s -w "\n%{http_code}" --unix-socket $SOCKET -X POST http://localhost/containers/web/start'
+[ "$(field status <<<"$answer")" = running ] || fail 'its status should be running'
+heard StateStart
+await 10 "the container's shell" test -e "$bundle/rootfs/ready"
+
+step 'Read it'
+expect 200 'curl -s -w "\n%{http_code}" --unix-socket $SOCKET http://localhost/containers/web'
+pid=$(field pid <<<"$answer")
+kill -0 "$pid" 2>/dev/null || fail "there is no process $pid"
+
+step 'Send it SIGTERM'
+expect 204 'curl -s -w "\n%{http_code}" --unix-socket $SOCKET http://localhost/containers/web/signal \
+  -H "Content-Type: application/json" -d '"'"'{"signal": "SIGTERM"}'"'"
+heard StateExit
+exit_status=$(frame StateExit | sed -n 's/^data: //p' | field exit.status)
+[ "$exit_status" = 42 ] || fail "its exit status should be the trap's 42, not $exit_status"
+note "Its trap ended it: exit status $exit_status."
+
+step 'Ask for the exit again: the same record, whenever it is asked for'
+expect 200 'curl -s -w "\n%{http_code}" --unix-socket $SOCKET http://localhost/containers/web/wait'
+[ "$(field status <<<"$answer")" = 42 ] || fail 'the status should be 42 here too'
+
+step 'Delete it; the bundle stays as it was'
+expect 204 'curl -s -w "\n%{http_code}" --unix-socket $SOCKET -X DELETE http://localhost/containers/web'
+heard StateDelete
+expect 404 'curl -s -w "\n%{http_code}" --unix-socket $SOCKET http://localhost/containers/web'
+[ -f "$bundle/config.json" ] || fail 'the bundle should still be there'
+
+step 'Stop the daemon'
+show "kill -TERM $daemon"
+kill -TERM "$daemon"
+rc=0
+wait "$daemon" || rc=$?
+daemon=''
+[ "$rc" -eq 0 ] || fail "the daemon ended with $rc"
+note 'It ended with 0. Had a container been running, it would run on, and the next daemon would take it up again.'
+left=$(find "$directory/state/runs" "$directory/root/containers" -mindepth 1 2>/dev/null) || :
+[ -z "$left" ] || fail "this was left behind: $left"
+
+printf '\n%sDone.%s make start runs the daemon for daily use; docs/ and GET /openapi.yaml tell the rest.\n' "$bold" "$plain"
