@@ -12,18 +12,24 @@ note () { printf '   %s\n' "$1"; }
 show () { printf '   %s$ %s%s\n' "$bold" "${1//$'\n'/$'\n'     }" "$plain"; }
 fail () { printf '\n%sThe demo failed: %s%s\n' "$red" "$1" "$plain" >&2; exit 1; }
 
-expect () {  # expect STATUS COMMAND: prints and runs a curl command; the answer's last line must be the HTTP status
+expect () {  # expect STATUS COMMAND: prints and runs a curl command; the last line of what it prints must be this HTTP status
   show "$2"
   answer=$(eval "$2") || fail 'curl could not reach the daemon'
   local status=${answer##*$'\n'}
   answer=${answer%"$status"}
-  printf '%s%s%s' "$dim" "$answer" "$plain" | fold -s -w 112 | sed 's/^/   /'
+  [ -z "${answer//$'\n'/}" ] || lay_out "$answer"
   note "HTTP $status"
   [ "$status" = "$1" ] || fail "that should have been HTTP $1"
 }
 
-field () {  # field PATH <JSON: field exit.status
-  node -e 'const text = require("fs").readFileSync(0, "utf8"); console.log(String(process.argv[1].split(".").reduce((o, k) => o?.[k], JSON.parse(text))))' "$1"
+lay_out () {  # JSON for reading: a line for each member
+  printf '%s' "$dim"
+  node -p 'const members = Object.entries(JSON.parse(process.argv[1])); members.map(([k, v]) => `     ${k}: ${JSON.stringify(v)}`).join("\n")' "$1"
+  printf '%s' "$plain"
+}
+
+field () {  # field PATH JSON: field exit.status '{…}'
+  node -p 'process.argv[1].split(".").reduce((value, key) => value?.[key], JSON.parse(process.argv[2]))' "$1" "$2"
 }
 
 await () {  # await SECONDS WHAT COMMAND…: until the command succeeds
@@ -32,16 +38,27 @@ await () {  # await SECONDS WHAT COMMAND…: until the command succeeds
   until "$@" >/dev/null 2>&1; do
     kill -0 "$daemon" 2>/dev/null || fail 'the daemon ended'
     [ "$SECONDS" -lt "$deadline" ] || fail "$what did not come"
-    read -r -t 0.05 <> <(:) || :
+    sleep 0.05
   done
 }
 
-frame () { awk -v RS= -v type="event: $1" 'index($0, type) { print; found = 1; exit } END { exit !found }' "$directory/events"; }
+# An event on the stream is a block of lines that ends with an empty one: id, event, data.
+event () { awk -v RS= -v type="event: $1" 'index($0, type) { print; found = 1; exit } END { exit !found }' "$directory/events"; }
+data () { event "$1" | sed -n 's/^data: //p'; }
 
-heard () {  # heard TYPE: waits for this event on the stream and prints its frame
-  await 15 "the event $1" frame "$1"
-  note "and on the event stream:"
-  printf '%s%s%s\n' "$dim" "$(frame "$1")" "$plain" | fold -s -w 112 | sed 's/^/   /'
+heard () {  # heard TYPE: waits for this event on the stream and prints it
+  await 15 "the event $1" event "$1"
+  note 'and on the event stream:'
+  printf '%s' "$dim"
+  event "$1" | sed 's/^/     /'
+  printf '%s' "$plain"
+}
+
+shims () {  # the shims of this daemon: a shim works in its run's directory
+  local process
+  for process in /proc/[0-9]*; do
+    case $(readlink "$process/cwd" 2>/dev/null) in "$directory"/state/runs/*) echo "${process#/proc/}" ;; esac
+  done
 }
 
 daemon='' stream=''
@@ -61,9 +78,12 @@ cleanup () {
     wait "$daemon"
   fi
   [ -z "$stream" ] || kill "$stream" 2>/dev/null
-  # Should the daemon have died before its container: a shim ends its container on SIGTERM, and what then is left is the runtime's.
-  for pid in "$directory"/state/runs/*/pid; do
-    [ -f "$pid" ] && kill -KILL "$(cat "$pid")" 2>/dev/null
+  # Should the daemon have died before its container, the shim still holds it: asked once it sends SIGTERM, twice SIGKILL.
+  for _ in 1 2 3; do
+    left=$(shims)
+    [ -n "$left" ] || break
+    kill $left
+    sleep 0.2
   done
   for run in "$directory"/state/runtime/*/; do
     [ -d "$run" ] && runc --root "$directory/state/runtime" delete --force "$(basename "$run")"
@@ -81,6 +101,7 @@ bundle=$directory/bundle
 printf '%slongshore: the life of a container, with curl%s\n' "$bold" "$plain"
 note "All of it is in $directory and goes away at the end. In the commands,"
 note "SOCKET=$SOCKET"
+note 'JSON in answers is laid out here, a line for each member; events are shown as they come.'
 
 step 'A bundle: a root directory with busybox, and a config.json that says what to run'
 init="trap 'exit 42' TERM; touch /ready; while :; do sleep 1 & wait; done"
@@ -108,31 +129,31 @@ note 'It is open: HTTP 200.'
 step 'Create a container from the bundle'
 expect 201 'curl -s -w "\n%{http_code}" --unix-socket $SOCKET http://localhost/containers \
   -H "Content-Type: application/json" -d '"'"'{"id": "web", "bundle": "'"$bundle"'", "labels": {"app": "demo"}, "start": false}'"'"
-[ "$(field status <<<"$answer")" = created ] || fail 'its status should be created'
+[ "$(field status "$answer")" = created ] || fail 'its status should be created'
 heard StateCreate
 
 step 'Start it'
 expect 200 'curl -s -w "\n%{http_code}" --unix-socket $SOCKET -X POST http://localhost/containers/web/start'
-[ "$(field status <<<"$answer")" = running ] || fail 'its status should be running'
+[ "$(field status "$answer")" = running ] || fail 'its status should be running'
 heard StateStart
 await 10 "the container's shell" test -e "$bundle/rootfs/ready"
 
 step 'Read it'
 expect 200 'curl -s -w "\n%{http_code}" --unix-socket $SOCKET http://localhost/containers/web'
-pid=$(field pid <<<"$answer")
+pid=$(field pid "$answer")
 kill -0 "$pid" 2>/dev/null || fail "there is no process $pid"
 
 step 'Send it SIGTERM'
 expect 204 'curl -s -w "\n%{http_code}" --unix-socket $SOCKET http://localhost/containers/web/signal \
   -H "Content-Type: application/json" -d '"'"'{"signal": "SIGTERM"}'"'"
 heard StateExit
-exit_status=$(frame StateExit | sed -n 's/^data: //p' | field exit.status)
+exit_status=$(field exit.status "$(data StateExit)")
 [ "$exit_status" = 42 ] || fail "its exit status should be the trap's 42, not $exit_status"
 note "Its trap ended it: exit status $exit_status."
 
 step 'Ask for the exit again: the same record, whenever it is asked for'
 expect 200 'curl -s -w "\n%{http_code}" --unix-socket $SOCKET http://localhost/containers/web/wait'
-[ "$(field status <<<"$answer")" = 42 ] || fail 'the status should be 42 here too'
+[ "$(field status "$answer")" = 42 ] || fail 'the status should be 42 here too'
 
 step 'Delete it; the bundle stays as it was'
 expect 204 'curl -s -w "\n%{http_code}" --unix-socket $SOCKET -X DELETE http://localhost/containers/web'

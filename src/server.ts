@@ -5,7 +5,7 @@ import net from 'node:net'
 import AjvCompiler from '@fastify/ajv-compiler'
 import { fastifySSE } from '@fastify/sse'
 import swagger from '@fastify/swagger'
-import Fastify, { type FastifyBaseLogger, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
+import Fastify, { LogController, type FastifyBaseLogger, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
 import { LongshoreError } from './errors.ts'
 import type { Config } from './config.ts'
 import type { Hub } from './events/hub.ts'
@@ -46,7 +46,7 @@ export async function buildServer (parts: ServerParts): Promise<FastifyInstance>
     loggerInstance: logger,
     bodyLimit,
     exposeHeadRoutes: false,
-    disableRequestLogging: true,
+    logController: new LogController({ disableRequestLogging: true }),
     requestIdHeader: false,
     genReqId: (request) => {
       const given = request.headers['x-request-id']
@@ -84,7 +84,13 @@ export async function buildServer (parts: ServerParts): Promise<FastifyInstance>
       servers: [{ url: '/' }],
       security: [{ bearer: [] }],
       components: { securitySchemes: { bearer: { type: 'http', scheme: 'bearer', description: 'Asked on TCP only' } } },
-      tags: ['containers', 'processes', 'events', 'tasks', 'system'].map((name) => ({ name }))
+      tags: [
+        { name: 'containers', description: 'Containers, and what can be done with one' },
+        { name: 'processes', description: 'The processes of a container' },
+        { name: 'events', description: 'The stream of everything that happens' },
+        { name: 'tasks', description: 'What the supervisor is doing and has done' },
+        { name: 'system', description: 'The daemon itself' }
+      ]
     },
     refResolver: { buildLocalReference: (json, _base, _fragment, index) => (typeof json.$id === 'string' ? json.$id : `def-${index}`) }
   })

@@ -1,3 +1,4 @@
+import type { IncomingMessage } from 'node:http'
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { LongshoreError } from '../errors.ts'
 import type { ProblemView } from '../schemas/index.ts'
@@ -45,12 +46,32 @@ export function sendProblem (reply: FastifyReply, request: FastifyRequest, error
   return reply.code(error.status).type('application/problem+json').serializer(JSON.stringify).send(problemOf(error, request))
 }
 
+const discardLimit = 64 * 1024 * 1024
+const discardSeconds = 5
+
+/** Reads a body to its end and throws it away, within bounds. */
+async function discard (body: IncomingMessage): Promise<void> {
+  await new Promise<void>((resolve) => {
+    let size = 0
+    const timer = setTimeout(resolve, discardSeconds * 1000)
+    const done = (): void => { clearTimeout(timer); resolve() }
+    body.on('data', (chunk: Buffer) => {
+      size += chunk.length
+      if (size > discardLimit) done()
+    })
+    body.once('end', done).once('close', done).once('error', done)
+    if (body.readableEnded || body.destroyed) done()
+  })
+}
+
 const methods = ['GET', 'POST', 'PUT', 'PATCH', 'DELETE'] as const
 
 /** Every error leaves as problem+json, also those of Fastify itself. */
 export function problemHandlers (app: FastifyInstance): void {
-  app.setErrorHandler((error, request, reply) => {
+  app.setErrorHandler(async (error, request, reply) => {
     const problem = typed(error)
+    // A client that is still sending when the connection closes would never read why.
+    if (problem.code === 'body_too_large') await discard(request.raw)
     if (problem.status >= 500) request.log[problem.code === 'internal' ? 'error' : 'warn']({ err: error }, problem.message)
     return sendProblem(reply, request, problem)
   })

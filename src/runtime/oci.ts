@@ -78,8 +78,14 @@ function commandStatus (words: string): number | undefined {
   return undefined
 }
 
+/** ENOENT, ENOEXEC, EACCES of execve(2) */
+const notExecutable = new Set([2, 8, 13])
+
 /** The error for a runtime call that did not succeed. `step` is what was being done, e.g. 'runtime create'. */
 export function runtimeError (step: string, result: RuntimeResult, words: string | undefined): LongshoreError {
+  if (notExecutable.has(result.error)) {
+    return new LongshoreError('runtime_not_found', `${step}: the runtime is no program that can be executed (errno ${result.error})`, { extra: { step } })
+  }
   if (result.error !== 0) {
     return new LongshoreError('runtime_crashed', `${step}: the runtime could not be executed (errno ${result.error})`, { extra: { step } })
   }

@@ -1,6 +1,6 @@
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import { LongshoreError } from '../errors.ts'
+import { LongshoreError, hasCode } from '../errors.ts'
 import type { ExitView } from '../schemas/index.ts'
 import type { Container } from '../runtime/container.ts'
 import type { Process } from '../runtime/process.ts'
@@ -175,7 +175,13 @@ async function deleteDirectly (supervisor: Supervisor, task: Task<unknown>, cont
     clearTimeout(timer)
     return status
   }
-  if (await call('delete', '--force') === 0) return
+  try {
+    if (await call('delete', '--force') === 0) return
+  } catch (error) {
+    // A runtime that cannot even be executed never made anything.
+    if (run.pid === null && ['ENOENT', 'ENOEXEC', 'EACCES'].some((code) => hasCode(error, code))) return
+    throw error
+  }
   if (await call('state') !== 0) return
   throw new LongshoreError('runtime_failed', `runtime delete: the runtime still knows ${container.runtimeId} after delete --force`, { extra: { step: 'runtime delete' } })
 }
