@@ -40,6 +40,15 @@ check () {  # check PART COMMAND…: one check that passes or fails, quiet while
   fi
 }
 
+prepare () {  # prepare STEP COMMAND…: no check of its own, so counted only when it fails, which ends the run
+  local step=$1
+  shift
+  if ! "$@" 2>&1 | tee "$out/$step.log" >&2; then
+    count "$step" 0 1
+    finish
+  fi
+}
+
 native () {  # the sanitizer tests count themselves: `N passed, N failed`
   local rc=0 line
   make --no-print-directory -C test/native check >"$out/native.log" 2>&1 || rc=$?
@@ -66,8 +75,8 @@ tests () {  # tests PART FILE…: through tap
   count "$part" "$ok" "$bad" "$skip"
 }
 
-check setup scripts/setup.sh test || finish
-check build make --no-print-directory build || finish
+prepare setup scripts/setup.sh test
+prepare build make --no-print-directory build
 check lint scripts/lint.sh || :
 check types tsc -p . || :
 native
