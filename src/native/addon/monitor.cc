@@ -31,8 +31,8 @@ std::string Text(const Napi::Object& object, const char* name) {
 // Starts or finds a process in a worker thread of libuv, then watches what it got.
 class SpawnWorker : public Napi::AsyncWorker {
  public:
-  SpawnWorker(Napi::Env env, std::shared_ptr<WatchSet> set, std::function<Failure(Spawned*)> work)
-      : Napi::AsyncWorker(env), deferred_(Napi::Promise::Deferred::New(env)), set_(std::move(set)), work_(std::move(work)) {}
+  SpawnWorker(Napi::Env env, std::shared_ptr<WatchSet> set, bool started, std::function<Failure(Spawned*)> work)
+      : Napi::AsyncWorker(env), deferred_(Napi::Promise::Deferred::New(env)), set_(std::move(set)), started_(started), work_(std::move(work)) {}
 
   Napi::Promise promise() const { return deferred_.Promise(); }
 
@@ -45,7 +45,7 @@ class SpawnWorker : public Napi::AsyncWorker {
       return;
     }
     const bool connected = static_cast<bool>(spawned_.connection);
-    const uint32_t process = set_->Add(Kind::kProcess, std::move(spawned_.process));
+    const uint32_t process = set_->Add(started_ ? Kind::kChild : Kind::kProcess, std::move(spawned_.process));
     const uint32_t connection = process != 0 && connected ? set_->Add(Kind::kConnection, std::move(spawned_.connection)) : 0;
     if (process == 0 || (connected && connection == 0)) {
       const int error = errno;
@@ -63,13 +63,14 @@ class SpawnWorker : public Napi::AsyncWorker {
  private:
   Napi::Promise::Deferred deferred_;
   std::shared_ptr<WatchSet> set_;
+  bool started_;
   std::function<Failure(Spawned*)> work_;
   Spawned spawned_;
   Failure failure_;
 };
 
-Napi::Value Start(Napi::Env env, const std::shared_ptr<WatchSet>& set, std::function<Failure(Spawned*)> work) {
-  auto* worker = new SpawnWorker(env, set, std::move(work));
+Napi::Value Start(Napi::Env env, const std::shared_ptr<WatchSet>& set, bool started, std::function<Failure(Spawned*)> work) {
+  auto* worker = new SpawnWorker(env, set, started, std::move(work));
   const auto promise = worker->promise();
   worker->Queue();
   return promise;
@@ -163,23 +164,28 @@ void Monitor::Deliver(Napi::Env env, Napi::Function callback, std::vector<Notice
         break;
     }
   }
-  callback.Call({numbers, packets});
+  try {
+    callback.Call({numbers, packets});
+  } catch (const Napi::Error& error) {
+    // What JavaScript threw is an uncaught exception there; of an environment that is going down there is nobody to tell.
+    error.ThrowAsJavaScriptException();
+  }
 }
 
 Napi::Value Monitor::SpawnShim(const Napi::CallbackInfo& info) {
   const auto options = info[0].As<Napi::Object>();
-  return Start(info.Env(), set_, [path = Text(options, "path"), args = Strings(options.Get("args")), env = Strings(options.Get("env")), dir = Text(options, "runDir")](Spawned* spawned) {
+  return Start(info.Env(), set_, true, [path = Text(options, "path"), args = Strings(options.Get("args")), env = Strings(options.Get("env")), dir = Text(options, "runDir")](Spawned* spawned) {
     return ::SpawnShim(path, args, env, dir, spawned);
   });
 }
 
 Napi::Value Monitor::ConnectShim(const Napi::CallbackInfo& info) {
-  return Start(info.Env(), set_, [dir = info[0].ToString().Utf8Value()](Spawned* spawned) { return ::ConnectShim(dir, spawned); });
+  return Start(info.Env(), set_, false, [dir = info[0].ToString().Utf8Value()](Spawned* spawned) { return ::ConnectShim(dir, spawned); });
 }
 
 Napi::Value Monitor::Run(const Napi::CallbackInfo& info) {
   const auto options = info[0].As<Napi::Object>();
-  return Start(info.Env(), set_, [path = Text(options, "path"), args = Strings(options.Get("args")), env = Strings(options.Get("env")), cwd = Text(options, "cwd"), output = Text(options, "stdio")](Spawned* spawned) {
+  return Start(info.Env(), set_, true, [path = Text(options, "path"), args = Strings(options.Get("args")), env = Strings(options.Get("env")), cwd = Text(options, "cwd"), output = Text(options, "stdio")](Spawned* spawned) {
     return SpawnHelper(path, args, env, cwd, output, spawned);
   });
 }

@@ -36,11 +36,13 @@ static_assert(sizeof(PidfdInfo) == 64, "the kernel tells the version by the size
 constexpr uint64_t kPidfdInfoExit = 1 << 3;
 constexpr unsigned long kPidfdGetInfo = _IOWR(0xFF, 11, PidfdInfo);
 
-// The raw wait status of a process that has ended: reaped here when it is our child (never "any child": Node reaps its own),
-// else what the kernel keeps of one that its parent has reaped.
-std::optional<int> StatusOf(int pidfd) {
+// The raw wait status of a process that has ended. One that this addon started is reaped here; another child of this
+// process is only looked at, since whoever started it waits for it (Node for its own); of a stranger, what the kernel
+// keeps once its parent has reaped it.
+std::optional<int> StatusOf(int pidfd, bool reap) {
   siginfo_t info{};
-  if (waitid(static_cast<idtype_t>(P_PIDFD), static_cast<id_t>(pidfd), &info, WEXITED | WNOHANG) == 0 && info.si_pid != 0) {
+  const int options = WEXITED | WNOHANG | (reap ? 0 : WNOWAIT);
+  if (waitid(static_cast<idtype_t>(P_PIDFD), static_cast<id_t>(pidfd), &info, options) == 0 && info.si_pid != 0) {
     if (info.si_code == CLD_EXITED) return (info.si_status & 0xff) << 8;
     return info.si_status & 0x7f;
   }
@@ -125,7 +127,7 @@ size_t WatchSet::size() {
 int WatchSet::Signal(uint32_t token, int signal) {
   const std::lock_guard<std::mutex> lock(mutex_);
   const auto found = entries_.find(token);
-  if (found == entries_.end() || found->second.kind != Kind::kProcess) return ESRCH;
+  if (found == entries_.end() || (found->second.kind != Kind::kProcess && found->second.kind != Kind::kChild)) return ESRCH;
   return syscall(SYS_pidfd_send_signal, found->second.fd.get(), signal, nullptr, 0) < 0 ? errno : 0;
 }
 
@@ -180,9 +182,10 @@ void WatchSet::Read(uint32_t token, uint32_t events, std::vector<Notice>* batch)
       }
       return;
     }
+    case Kind::kChild:
     case Kind::kProcess:
       Unwatch(entry);
-      batch->push_back({Notice::Type::kExit, token, {}, 0, StatusOf(entry->fd.get()), 0});
+      batch->push_back({Notice::Type::kExit, token, {}, 0, StatusOf(entry->fd.get(), entry->kind == Kind::kChild), 0});
       return;
     case Kind::kOom1: {
       uint64_t value = 0;

@@ -10,7 +10,8 @@
 
 #include "unique_fd.h"
 
-enum class Kind : uint8_t { kConnection, kProcess, kOom1, kOom2 };
+// kChild: a process that this addon started, and so has to reap; kProcess: any other, which is somebody else's to reap
+enum class Kind : uint8_t { kConnection, kChild, kProcess, kOom1, kOom2 };
 
 struct Notice {
   enum class Type : uint8_t { kPacket, kHangup, kExit, kOom };

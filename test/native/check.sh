@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# check.sh TOP ASAN LOGS: runs the tests with the sanitizer builds; whatever a sanitizer says is a failure of its own.
+set -u
+top=$1 asan=$2 logs=$3
+rm -rf "$logs"
+mkdir -p "$logs"
+passed=0
+failed=0
+
+run () {  # run NAME [VARIABLE=VALUE…] FILE
+  local name=$1 file=${*: -1} ok bad
+  shift
+  env "${@:1:$#-1}" UBSAN_OPTIONS="print_stacktrace=1:log_path=$logs/$name.ubsan" node "$top/$file" >"$logs/$name.tap" 2>&1
+  local rc=$?
+  ok=$(grep -cE '^ *ok [0-9]+' "$logs/$name.tap")
+  bad=$(grep -cE '^ *not ok [0-9]+' "$logs/$name.tap")
+  if [ "$rc" -ne 0 ] && [ "$bad" -eq 0 ]; then bad=1; fi
+  if [ "$bad" -gt 0 ]; then grep -E -A 20 '^ *not ok|ERROR: ' "$logs/$name.tap" | head -80; fi
+  passed=$((passed + ok))
+  failed=$((failed + bad))
+}
+
+# Node itself is not built for the leak check: its own memory at exit would drown ours.
+run monitor LONGSHORE_ADDON="$asan/longshore.node" LD_PRELOAD="$(gcc -print-file-name=libasan.so)" ASAN_OPTIONS="detect_leaks=0:log_path=$logs/monitor.asan" test/native/monitor.test.ts
+run shim LONGSHORE_SHIM="$asan/longshore-shim" ASAN_OPTIONS="detect_leaks=1:log_path=$logs/shim.asan" test/e2e/main-job.test.ts
+
+for report in "$logs"/*.asan.* "$logs"/*.ubsan.*; do
+  [ -e "$report" ] || continue
+  echo "a sanitizer reported: $report"
+  head -40 "$report"
+  failed=$((failed + 1))
+done
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]

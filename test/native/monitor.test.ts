@@ -1,0 +1,168 @@
+import t from 'tap'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs'
+import { mkdir, rmdir, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { Worker } from 'node:worker_threads'
+import { lockFile, Monitor, sdNotify, type MonitorEvent } from '../../src/native/index.ts'
+
+const directory = mkdtempSync(join(tmpdir(), 'longshore-monitor-'))
+t.teardown(() => rmSync(directory, { recursive: true, force: true }))
+const stdio = join(directory, 'out')
+const descriptors = (): number => readdirSync('/proc/self/fd').length
+
+/** A monitor that keeps what it saw; `until` resolves when enough of a kind has come. */
+function watcher (): { monitor: Monitor, batches: MonitorEvent[][], until: (kind: string, count: number) => Promise<MonitorEvent[]> } {
+  const batches: MonitorEvent[][] = []
+  let look = (): void => {}
+  const monitor = new Monitor((events) => { batches.push(events); look() })
+  const until = async (kind: string, count: number): Promise<MonitorEvent[]> => await new Promise((resolve) => {
+    look = () => {
+      const found = batches.flat().filter((event) => event.kind === kind)
+      if (found.length >= count) resolve(found)
+    }
+    look()
+  })
+  return { monitor, batches, until }
+}
+
+const shell = async (monitor: Monitor, script: string): Promise<{ pid: number, process: number }> => await monitor.run({ path: '/bin/sh', args: ['-c', script], env: [], stdio })
+
+t.test('the end of a process is seen with its status', async (t) => {
+  const { monitor, until } = watcher()
+  const seven = await shell(monitor, 'exit 7')
+  t.same(await until('exit', 1), [{ kind: 'exit', token: seven.process, status: 7 << 8 }])
+  const slept = await monitor.run({ path: '/bin/sleep', args: ['100'], env: [], stdio })
+  t.equal(monitor.size, 1)
+  monitor.signal(slept.process, 0)
+  monitor.signal(slept.process, 15)
+  t.match((await until('exit', 2))[1], { token: slept.process, status: 15 })
+  t.equal(monitor.size, 0, 'taken out of the set')
+  t.throws(() => monitor.signal(slept.process, 9), { code: 'ESRCH', syscall: 'pidfd_send_signal' })
+  t.equal(statSync(stdio).mode & 0o777, 0o600)
+  monitor.close()
+})
+
+t.test("a stranger's process is watched too, and Node reaps its own", async (t) => {
+  const { monitor, until } = watcher()
+  const child = spawn('/bin/sleep', ['100'])
+  const token = monitor.openProcess(child.pid ?? 0)
+  t.throws(() => monitor.signal(token, 999), { code: 'EINVAL' })
+  monitor.signal(token, 9)
+  const [[, signal]] = await Promise.all([once(child, 'exit'), until('exit', 1)])
+  t.ok(signal === 'SIGKILL' || signal === null)
+  t.throws(() => monitor.openProcess(2 ** 22 - 1), { code: 'ESRCH', syscall: 'pidfd_open' })
+  monitor.close()
+})
+
+t.test('many ends at once come in few calls', async (t) => {
+  const { monitor, batches, until } = watcher()
+  const held = join(directory, 'hold')
+  await mkdir(held)
+  const started = await Promise.all(Array.from({ length: 200 }, async () => await monitor.run({ path: '/bin/sleep', args: ['100'], env: [], stdio })))
+  t.equal(monitor.size, 200)
+  for (const { process } of started) monitor.signal(process, 9)
+  // Nothing is delivered while this turn of the loop lasts, so that most of it comes together.
+  const until200 = until('exit', 200)
+  const busy = Date.now() + 300
+  while (Date.now() < busy);
+  const seen = await until200
+  t.equal(new Set(seen.map(({ token }) => token)).size, 200, 'each once')
+  t.ok(batches.length < 60, `${batches.length} calls`)
+  monitor.close()
+})
+
+t.test('closed in the middle, and dropped inside the callback', async (t) => {
+  const { monitor } = watcher()
+  for (let i = 0; i < 20; i++) await shell(monitor, 'exit 0')
+  monitor.close()
+  monitor.close()
+  t.equal(monitor.size, 0)
+  t.throws(() => monitor.openProcess(process.pid), { code: 'ECANCELED' })
+  t.throws(() => monitor.signal(1, 9), { code: 'ESRCH' })
+  t.throws(() => monitor.send(1, new Uint8Array(64)), { code: 'EPIPE' })
+  const ended = await new Promise<number>((resolve) => {
+    const other = new Monitor((events) => {
+      for (const { token } of events) { other.drop(token); other.drop(token) }
+      other.close()
+      resolve(events.length)
+    })
+    void shell(other, 'exit 0')
+  })
+  t.ok(ended >= 1)
+})
+
+t.test('failures leave no descriptor open', async (t) => {
+  const { monitor } = watcher()
+  await t.rejects(monitor.connectShim(directory), { code: 'ENOENT', syscall: 'connect' })
+  const before = descriptors()
+  for (let i = 0; i < 1000; i++) {
+    await monitor.connectShim(directory).catch(() => {})
+    await monitor.run({ path: '/no/such/program', args: [], env: [], stdio }).catch(() => {})
+    await monitor.spawnShim({ path: '/no/such/shim', args: [], runDir: directory, env: [] }).catch(() => {})
+    try { monitor.openProcess(2 ** 22 - 1) } catch {}
+    try { monitor.watchOom({ version: 1, dir: directory }) } catch {}
+    try { monitor.watchOom({ version: 2, dir: directory }) } catch {}
+  }
+  // Fewer is fine: what the tests before it used may be closed meanwhile.
+  t.ok(descriptors() <= before, `${before} before, ${descriptors()} after`)
+  t.notOk(readdirSync(directory).includes('shim.sock'), 'nor a socket')
+  monitor.close()
+})
+
+t.test('a worker that ends without closing its monitor leaves nothing', async (t) => {
+  const path = new URL('../../src/native/index.ts', import.meta.url).href
+  const run = async (): Promise<void> => {
+    const worker = new Worker(`import(${JSON.stringify(path)}).then(async ({ Monitor }) => {
+      const monitor = new Monitor(() => {})
+      await monitor.run({ path: '/bin/sh', args: ['-c', 'exit 0'], env: [], stdio: ${JSON.stringify(stdio)} })
+      monitor.openProcess(process.pid)
+      process.exit(0)
+    })`, { eval: true })
+    await once(worker, 'exit')
+  }
+  await run()
+  const before = descriptors()
+  const threads = readdirSync('/proc/self/task').length
+  for (let i = 0; i < 10; i++) await run()
+  t.ok(descriptors() <= before, `${before} descriptors before, ${descriptors()} after`)
+  t.ok(readdirSync('/proc/self/task').length <= threads)
+})
+
+t.test('an OOM kill is told with its count', { skip: process.getuid?.() !== 0 }, async (t) => {
+  const group = `/sys/fs/cgroup/memory/longshore-test-${process.pid}`
+  try {
+    await mkdir(group)
+  } catch {
+    t.skip('no memory controller of cgroup v1 here')
+    return
+  }
+  await writeFile(join(group, 'memory.limit_in_bytes'), String(16 * 1024 * 1024))
+  const { monitor, until } = watcher()
+  const token = monitor.watchOom({ version: 1, dir: group })
+  const { process: victim } = await shell(monitor, `echo $$ > ${group}/cgroup.procs; exec tail -c 1G /dev/zero`)
+  t.match((await until('oom', 1))[0], { token, count: 1 })
+  t.match((await until('exit', 1))[0], { token: victim, status: 9 })
+  await rmdir(group)
+  monitor.drop(token)
+  monitor.close()
+})
+
+t.test('one lock for each file', async (t) => {
+  const path = join(directory, 'lock')
+  const unlock = lockFile(path)
+  t.throws(() => lockFile(path), { code: 'EWOULDBLOCK' })
+  unlock()
+  lockFile(path)()
+  t.throws(() => lockFile('/no/such/directory/lock'), { code: 'ENOENT' })
+})
+
+t.test('the service manager is told', async (t) => {
+  delete process.env.NOTIFY_SOCKET
+  sdNotify('READY=1')
+  process.env.NOTIFY_SOCKET = join(directory, 'none')
+  t.throws(() => sdNotify('READY=1'), { code: 'ENOENT' })
+  delete process.env.NOTIFY_SOCKET
+})
