@@ -21,6 +21,9 @@
 namespace {
 
 constexpr int kBatch = 256;
+// A killed process may take a while to be counted: a second in all.
+constexpr int kLookMilliseconds = 5;
+constexpr int kLooks = 200;
 constexpr size_t kPacketLimit = 4096;
 // Packets read from one connection in one turn, so that a chatty one cannot hold up the others.
 constexpr int kPacketsAtOnce = 64;
@@ -146,9 +149,18 @@ bool WatchSet::Wait(int timeout, std::vector<Notice>* batch) {
   epoll_event events[kBatch];
   int count;
   do {
-    count = epoll_wait(epoll_.get(), events, kBatch, timeout);
+    // Only this thread changes looking_.
+    count = epoll_wait(epoll_.get(), events, kBatch, looking_.empty() ? timeout : kLookMilliseconds);
   } while (count < 0 && errno == EINTR);
   const std::lock_guard<std::mutex> lock(mutex_);
+  std::vector<uint32_t> looking;
+  looking.swap(looking_);
+  for (const uint32_t token : looking) {
+    const auto found = entries_.find(token);
+    if (found == entries_.end() || !found->second.watched) continue;
+    Entry& entry = found->second;
+    if (!LookAtCount(token, &entry, entry.extra.get(), batch) && entry.watched && --entry.looks > 0) looking_.push_back(token);
+  }
   for (int i = 0; i < count; i++) {
     if (events[i].data.u64 != 0) Read(static_cast<uint32_t>(events[i].data.u64), events[i].events, batch);
   }
@@ -191,29 +203,31 @@ void WatchSet::Read(uint32_t token, uint32_t events, std::vector<Notice>* batch)
       uint64_t value = 0;
       const ssize_t length = read(entry->fd.get(), &value, sizeof value);
       if (length != sizeof value) return;
-      const auto kills = OomKills(entry->extra.get());
-      if (!kills.has_value()) {
-        // The group is gone: the kernel signals that too, and it is no OOM kill.
-        Unwatch(entry);
-        return;
+      // The kernel tells of the want of memory before it kills and counts: look again until the count has gone up.
+      if (!LookAtCount(token, entry, entry->extra.get(), batch) && entry->watched) {
+        if (entry->looks == 0) looking_.push_back(token);
+        entry->looks = kLooks;
       }
-      if (*kills <= entry->told) return;
-      entry->told = *kills;
-      batch->push_back({Notice::Type::kOom, token, {}, 0, std::nullopt, *kills});
       return;
     }
-    case Kind::kOom2: {
-      const auto kills = OomKills(entry->fd.get());
-      if (!kills.has_value()) {
-        Unwatch(entry);
-        return;
-      }
-      if (*kills <= entry->told) return;
-      entry->told = *kills;
-      batch->push_back({Notice::Type::kOom, token, {}, 0, std::nullopt, *kills});
+    case Kind::kOom2:
+      LookAtCount(token, entry, entry->fd.get(), batch);
       return;
-    }
   }
+}
+
+// Tells of a count that has gone up. A group that is gone is signalled too, and is no OOM kill: it is not watched any more.
+bool WatchSet::LookAtCount(uint32_t token, Entry* entry, int fd, std::vector<Notice>* batch) {
+  const auto kills = OomKills(fd);
+  if (!kills.has_value()) {
+    Unwatch(entry);
+    return false;
+  }
+  if (*kills <= entry->told) return false;
+  entry->told = *kills;
+  entry->looks = 0;
+  batch->push_back({Notice::Type::kOom, token, {}, 0, std::nullopt, *kills});
+  return true;
 }
 
 void WatchSet::ReadConnection(uint32_t token, Entry* entry, std::vector<Notice>* batch) {

@@ -49,10 +49,12 @@ class WatchSet {
     UniqueFd extra;  // v1: memory.oom_control, to read the count from
     bool watched = true;
     uint64_t told = 0;
+    int looks = 0;  // v1: how often the count is still to be looked at
   };
 
   void Read(uint32_t token, uint32_t events, std::vector<Notice>* batch);
   void ReadConnection(uint32_t token, Entry* entry, std::vector<Notice>* batch);
+  bool LookAtCount(uint32_t token, Entry* entry, int fd, std::vector<Notice>* batch);
   void Unwatch(Entry* entry);
   uint32_t AddLocked(Kind kind, UniqueFd fd, UniqueFd extra);
 
@@ -62,4 +64,5 @@ class WatchSet {
   bool stopped_ = false;
   uint32_t next_ = 1;
   std::unordered_map<uint32_t, Entry> entries_;
+  std::vector<uint32_t> looking_;  // v1 groups whose count is expected to go up
 };
