@@ -14,7 +14,7 @@ fail () { printf '\n%sThe demo failed: %s%s\n' "$red" "$1" "$plain" >&2; exit 1;
 
 expect () {  # expect STATUS COMMAND: prints and runs a curl command; the last line of what it prints must be this HTTP status
   show "$2"
-  answer=$(eval "$2") || fail 'curl could not reach the daemon'
+  answer=$(timeout 60 bash -c "$2") || fail 'curl got no answer'
   local status=${answer##*$'\n'}
   answer=${answer%"$status"}
   [ -z "${answer//$'\n'/}" ] || lay_out "$answer"
@@ -95,7 +95,7 @@ trap cleanup EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-SOCKET=$directory/state/longshore.sock
+export SOCKET=$directory/state/longshore.sock
 bundle=$directory/bundle
 
 printf '%slongshore: the life of a container, with curl%s\n' "$bold" "$plain"
@@ -165,6 +165,12 @@ step 'Stop the daemon'
 show "kill -TERM $daemon"
 kill -TERM "$daemon"
 rc=0
+# A daemon that does not end is a failure to be told, not to be waited for.
+deadline=$((SECONDS + 30))
+while kill -0 "$daemon" 2>/dev/null; do
+  [ "$SECONDS" -lt "$deadline" ] || { kill -KILL "$daemon"; fail 'the daemon did not end'; }
+  sleep 0.05
+done
 wait "$daemon" || rc=$?
 daemon=''
 [ "$rc" -eq 0 ] || fail "the daemon ended with $rc"

@@ -12,8 +12,8 @@ if ! find_node "$project"; then
     echo "longshore needs Node.js 22.12 or newer with npm: install it from your distribution or from nodejs.org, then run this again" >&2
     exit 1
   fi
-  echo "Node.js ${node_version:-} is older than 22.12: bringing node@24 into toolchain/" >&2
-  npm ci --prefix toolchain --no-fund --no-audit --loglevel=error >&2
+  echo "This machine's Node.js ($(node --version 2>/dev/null || echo none)) is older than 22.12: bringing node@24 into toolchain/" >&2
+  npm ci --prefix toolchain --no-fund --no-audit --loglevel=error >/dev/null
   find_node "$project" || { echo "toolchain/node_modules/.bin/node does not run on this machine" >&2; exit 1; }
 fi
 

@@ -58,6 +58,6 @@ fi
 stamp=node_modules/.package-lock.json
 if [ ! -f "$stamp" ] || [ package-lock.json -nt "$stamp" ] || [ package.json -nt "$stamp" ]; then
   echo 'Installing npm packages' >&2
-  npm ci --loglevel=error >&2
+  npm ci --loglevel=error >/dev/null
   touch "$stamp"
 fi
