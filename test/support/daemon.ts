@@ -225,6 +225,10 @@ export class Daemon {
     await rm(this.directory, { recursive: true, force: true })
   }
 
+  get pid (): number {
+    return this.child?.pid ?? 0
+  }
+
   /** Processes of shims of this daemon, from /proc. */
   async shims (): Promise<number[]> {
     const found: number[] = []
