@@ -1,38 +1,44 @@
-import type { EventType } from '../schemas/index.ts'
+import type { Filterable } from './filter.ts'
+import { eventFrame } from './sse.ts'
+
+/** The forms of a stream. */
+export type Form = 'sse' | 'ndjson'
 
 /** One event of the journal, with the bytes that all its readers share. */
-export class Entry {
+export class Entry implements Filterable {
   readonly seq: number
-  readonly type: EventType
+  /** `<epoch>:<sequence>` */
+  readonly id: string
+  readonly type: string
   readonly containerId: string
-  readonly labels: Record<string, string>
   /** the event as JSON, on one line */
   readonly json: string
-  readonly #epoch: string
-  #sse: Buffer | undefined
-  #ndjson: Buffer | undefined
+  readonly #labelsJson: string
+  #labels: Record<string, string> | undefined
+  readonly #bytes: { sse: Buffer | undefined, ndjson: Buffer | undefined } = { sse: undefined, ndjson: undefined }
 
-  constructor (epoch: string, seq: number, type: EventType, containerId: string, labels: Record<string, string>, body: string) {
-    this.#epoch = epoch
+  /** `labels` and `body` are JSON; `body` is the event without its id, from behind the brace. */
+  constructor (epoch: string, seq: number, type: string, containerId: string, labels: string, body: string) {
     this.seq = seq
+    this.id = `${epoch}:${seq}`
     this.type = type
     this.containerId = containerId
-    this.labels = labels
-    this.json = `{"id":"${epoch}:${seq}",${body}`
+    this.json = `{"id":"${this.id}",${body}`
+    this.#labelsJson = labels
   }
 
-  get id (): string {
-    return `${this.#epoch}:${this.seq}`
+  /** Parsed at the first look: most readers never ask. */
+  get labels (): Record<string, string> {
+    this.#labels ??= JSON.parse(this.#labelsJson) as Record<string, string>
+    return this.#labels
   }
 
-  /** JSON.stringify leaves no line break in its output, so one data line holds it whatever the strings in it are. */
-  get sse (): Buffer {
-    this.#sse ??= Buffer.from(`id: ${this.id}\nevent: ${this.type}\ndata: ${this.json}\n\n`)
-    return this.#sse
+  text (form: Form): string {
+    return form === 'sse' ? eventFrame(this.id, this.type, this.json) : `${this.json}\n`
   }
 
-  get ndjson (): Buffer {
-    this.#ndjson ??= Buffer.from(`${this.json}\n`)
-    return this.#ndjson
+  /** Made once for all readers of a form. */
+  bytes (form: Form): Buffer {
+    return (this.#bytes[form] ??= Buffer.from(this.text(form)))
   }
 }

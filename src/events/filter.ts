@@ -1,45 +1,62 @@
 import { LongshoreError } from '../errors.ts'
-import { eventTypes } from '../schemas/index.ts'
-import type { Entry } from './entry.ts'
+import { eventTypes, idPattern } from '../schemas/index.ts'
+import { labelQuery, labelsMatch, type LabelQuery } from './labels.ts'
+
+export { labelsMatch }
+
+/** A filter in words that the journal's thread understands; what is absent does not matter. */
+export type FilterQuery = { containers?: string[], types?: string[], labels?: LabelQuery[] }
 
 export type FilterInput = { container?: string[], type?: string[], label?: string[] }
 
-/** Decides which events a reader gets; repeated values of one parameter are alternatives, of different ones must all match. Labels must all match. */
+/** What a filter looks at. */
+export type Filterable = { readonly type: string, readonly containerId: string, readonly labels: Record<string, string> }
+
+const idGrammar = new RegExp(idPattern)
+
+/** Decides which events a reader gets: repeated containers and types are alternatives, of labels all must match. */
 export class Filter {
+  readonly query: FilterQuery
+  /** true when every event matches */
+  readonly open: boolean
   readonly #containers: Set<string> | undefined
   readonly #types: Set<string> | undefined
-  readonly #labels: { key: string, value: string | undefined }[]
+  readonly #labels: LabelQuery[]
 
-  constructor (input: FilterInput) {
-    const unknown = input.type?.find((type) => !(eventTypes as readonly string[]).includes(type))
-    if (unknown !== undefined) {
-      throw new LongshoreError('bad_request', `there is no event type ${JSON.stringify(unknown)}`, { extra: { errors: [{ field: 'type', rule: `must be one of ${eventTypes.join(', ')}` }] } })
+  /**
+   * `selector`: labels that the asker is confined to, as the filter were asked for them. Throws bad_request for an
+   * unknown type, an impossible container or a label without a key: such a filter would wait in silence for ever.
+   */
+  constructor (input: FilterInput, selector: Record<string, string> = {}) {
+    const { container, type, label = [] } = input
+    const unknown = type?.find((one) => !(eventTypes as readonly string[]).includes(one))
+    if (unknown !== undefined) throw refused('type', unknown, `must be one of ${eventTypes.join(', ')}`)
+    const impossible = container?.find((one) => !idGrammar.test(one))
+    if (impossible !== undefined) throw refused('container', impossible, `must match ${idPattern}`)
+    const keyless = label.find((one) => one === '' || one.startsWith('='))
+    if (keyless !== undefined) throw refused('label', keyless, 'must be key or key=value')
+    this.#containers = container === undefined ? undefined : new Set(container)
+    this.#types = type === undefined ? undefined : new Set(type)
+    this.#labels = [...label.map(labelQuery), ...Object.entries(selector).map(([key, value]) => ({ key, value }))]
+    this.open = container === undefined && type === undefined && this.#labels.length === 0
+    this.query = {
+      ...(container === undefined ? {} : { containers: container }),
+      ...(type === undefined ? {} : { types: type }),
+      ...(this.#labels.length === 0 ? {} : { labels: this.#labels })
     }
-    this.#containers = input.container === undefined ? undefined : new Set(input.container)
-    this.#types = input.type === undefined ? undefined : new Set(input.type)
-    this.#labels = (input.label ?? []).map((label) => {
-      const at = label.indexOf('=')
-      return at === -1 ? { key: label, value: undefined } : { key: label.slice(0, at), value: label.slice(at + 1) }
-    })
   }
 
-  /** true when every event matches */
-  get open (): boolean {
-    return this.#containers === undefined && this.#types === undefined && this.#labels.length === 0
+  matches (event: Filterable): boolean {
+    return (this.#types === undefined || this.#types.has(event.type)) && this.concerns(event)
   }
 
-  /** the one container that can match, for the journal's index */
-  get container (): string | undefined {
-    return this.#containers?.size === 1 ? [...this.#containers][0] : undefined
-  }
-
-  matches (entry: Entry): boolean {
-    return (this.#containers === undefined || this.#containers.has(entry.containerId)) &&
-      (this.#types === undefined || this.#types.has(entry.type)) &&
-      labelsMatch(this.#labels, entry.labels)
+  /** True when events of this container could match. */
+  concerns (container: Omit<Filterable, 'type'>): boolean {
+    return (this.#containers === undefined || this.#containers.has(container.containerId)) &&
+      (this.#labels.length === 0 || labelsMatch(this.#labels, container.labels))
   }
 }
 
-export function labelsMatch (wanted: { key: string, value: string | undefined }[], labels: Record<string, string>): boolean {
-  return wanted.every(({ key, value }) => Object.hasOwn(labels, key) && (value === undefined || labels[key] === value))
+function refused (field: string, value: string, rule: string): LongshoreError {
+  return new LongshoreError('bad_request', `${field} ${JSON.stringify(value)} ${rule}`, { extra: { errors: [{ field, rule }] } })
 }

@@ -1,221 +1,221 @@
-import type { Writable } from 'node:stream'
+import { setInterval as every } from 'node:timers'
 import type { Entry } from './entry.ts'
-import type { Filter } from './filter.ts'
 import type { Journal } from './journal.ts'
+import { Reader } from './reader.ts'
+import { bookmark, controlFrame, heartbeat, retry } from './sse.ts'
+import { Tail } from './tail.ts'
 
-export type Form = 'sse' | 'ndjson'
-
-const tailEntries = 4096
-const tailBytes = 4 * 1024 * 1024
-const pageEntries = 500
-/** readers written to in one turn of the loop */
+/** readers looked after in one turn of the loop */
 const slice = 500
-
-/** In-band frames that are not in the journal; they carry no id and so never move a reader's cursor. */
-export function controlFrame (event: 'Gap' | 'Bye' | 'Snapshot' | 'Ping', data: unknown): string {
-  return `event: ${event}\ndata: ${JSON.stringify(data)}\n\n`
-}
-
-/** A subscriber: a position in the journal and where to write. Nothing is queued for it, so it can neither lose events nor cost memory. */
-export class Reader {
-  after: number
-  readonly filter: Filter
-  readonly form: Form
-  readonly sink: Writable
-  /** the end of a finite stream, undefined to follow */
-  readonly until: number | undefined
-  /** the sink has had enough for now */
-  blocked = false
-  /** a page of the journal is being fetched for it */
-  fetching = false
-  closed = false
-  /** sequence that the other end knows of */
-  told: number
-
-  constructor (options: { after: number, filter: Filter, form: Form, sink: Writable, until?: number }) {
-    this.after = options.after
-    this.told = options.after
-    this.filter = options.filter
-    this.form = options.form
-    this.sink = options.sink
-    this.until = options.until
-  }
-}
+/** milliseconds that a stream which has been ended has to take what it was sent */
+const endGrace = 2000
 
 type Log = { warn: (details: object, message: string) => void }
+
+export type HubOptions = {
+  /** between comments that keep a stream alive */
+  heartbeatSeconds: number
+  /** that a reader may leave a full buffer (64 KiB or so) untouched before it is sent away; 60 when absent */
+  stallSeconds?: number
+  log: Log
+}
+
+/** Why a stream ends: `slow`, nothing was taken for too long; `journal-lost`, the journal was damaged and a new one began. */
+export type Bye = 'shutdown' | 'slow' | 'journal-lost' | 'journal-unreadable' | 'retention'
 
 /** Tells every reader of every event after its position: from memory when it is near the head, else in pages from the journal. */
 export class Hub {
   readonly #journal: Journal
-  readonly #log: Log
+  readonly #options: HubOptions
   readonly #readers = new Set<Reader>()
+  readonly #tail = new Tail()
   readonly #heartbeat: NodeJS.Timeout
-  #tail: Entry[] = []
-  #tailSize = 0
+  readonly #pings = new Map<Reader, NodeJS.Timeout>()
   #flushing = false
+  /** something may be left to write after the round that is under way */
   #again = false
-  /** the last joined frames of unfiltered readers: most of them are at the same place */
-  #joined: { form: Form, from: number, to: number, bytes: Buffer } | undefined
+  #closed = false
 
-  constructor (journal: Journal, options: { heartbeatSeconds: number, log: Log }) {
+  constructor (journal: Journal, options: HubOptions) {
     this.#journal = journal
-    this.#log = options.log
+    this.#options = options
     journal.onCommitted = (entries) => this.#publish(entries)
-    this.#heartbeat = setInterval(() => this.#beat(), options.heartbeatSeconds * 1000)
+    journal.onRenewed = () => this.#renewed()
+    this.#heartbeat = every(() => this.#beat(), options.heartbeatSeconds * 1000)
     this.#heartbeat.unref()
   }
 
+  /** readers that are connected */
   get size (): number {
     return this.#readers.size
   }
 
   /** Takes a reader in and writes what there is after its position. */
   add (reader: Reader): void {
+    const { sink, ping } = reader
+    // It may have gone while its position was looked up: no `close` would come any more.
+    if (sink.destroyed) return
     this.#readers.add(reader)
-    reader.sink.on('drain', () => {
-      reader.blocked = false
+    sink.on('drain', () => {
+      reader.blockedSince = undefined
       this.#pump(reader)
     })
-    reader.sink.on('close', () => this.remove(reader))
-    reader.sink.on('error', () => this.remove(reader))
+    sink.on('close', () => {
+      this.#quiet(reader)
+      this.#readers.delete(reader)
+    })
+    sink.on('error', () => this.#quiet(reader))
+    if (this.#closed) return this.#end(reader, 'shutdown')
+    if (ping !== undefined && reader.form === 'sse') {
+      const timer = every(() => { if (reader.ready) reader.write(controlFrame('Ping', { timestamp: new Date().toISOString() })) }, ping * 1000)
+      this.#pings.set(reader, timer.unref())
+    }
+    if (sink.writableNeedDrain) reader.blockedSince = performance.now()
     this.#pump(reader)
   }
 
-  remove (reader: Reader): void {
-    reader.closed = true
-    this.#readers.delete(reader)
-  }
-
-  /** Ends every stream, and says why where the form has a way to. */
-  close (reason: string): void {
+  /** Ends every stream, now and from now on. */
+  close (reason: Bye): void {
+    this.#closed = true
     clearInterval(this.#heartbeat)
     for (const reader of this.#readers) this.#end(reader, reason)
   }
 
-  #end (reader: Reader, reason?: string): void {
-    this.remove(reader)
-    if (reason !== undefined && reader.form === 'sse') reader.sink.write(controlFrame('Bye', { reason }))
-    reader.sink.end()
+  /** Nothing more is written to it. It counts until its connection has closed. */
+  #quiet (reader: Reader): void {
+    reader.closed = true
+    clearInterval(this.#pings.get(reader))
+    this.#pings.delete(reader)
+  }
+
+  /** Without a reason the stream is complete, and its reader may take its time; with one it has a moment to hear it. */
+  #end (reader: Reader, reason?: Bye): void {
+    const { sink, form } = reader
+    const ended = reader.closed
+    this.#quiet(reader)
+    reader.blockedSince ??= performance.now()
+    if (reason !== undefined) setTimeout(() => sink.destroy(), endGrace).unref()
+    if (ended) return
+    // JSON lines have no word for it: a stream that breaks off is not mistaken for one that has been told to its end.
+    if (reason !== undefined && reason !== 'shutdown' && form === 'ndjson') {
+      sink.destroy()
+      return
+    }
+    sink.end(reason !== undefined && form === 'sse' ? `${retry()}${controlFrame('Bye', { reason })}` : undefined)
   }
 
   #publish (entries: Entry[]): void {
-    for (const entry of entries) {
-      this.#tail.push(entry)
-      this.#tailSize += entry.json.length
-    }
-    let drop = 0
-    while (this.#tail.length - drop > tailEntries || (this.#tailSize > tailBytes && this.#tail.length - drop > 1)) {
-      this.#tailSize -= this.#tail[drop]?.json.length ?? 0
-      drop++
-    }
-    if (drop > 0) this.#tail = this.#tail.slice(drop)
-    if (this.#flushing) this.#again = true
-    else this.#flush()
+    this.#tail.push(entries)
+    this.#flush()
   }
 
-  /** At once for the first readers, the rest in slices; what is committed meanwhile goes along with the next round, in one write. */
+  /** Positions in a journal that was lost are no positions: its readers come back and are told of the gap. */
+  #renewed (): void {
+    this.#tail.clear()
+    for (const reader of this.#readers) this.#end(reader, 'journal-lost')
+  }
+
+  /**
+   * A round through all readers: at once for the first ones, the rest in slices. What is committed meanwhile goes along,
+   * in one write for each, or with the next round. Who joins in the middle is at its own position and gets no more than
+   * it lacks.
+   */
   #flush (): void {
+    if (this.#flushing) {
+      this.#again = true
+      return
+    }
     this.#flushing = true
+    this.#again = false
+    this.#slices((reader) => this.#pump(reader), () => {
+      this.#flushing = false
+      if (this.#again) setImmediate(() => this.#flush())
+    })
+  }
+
+  #slices (each: (reader: Reader) => void, done = (): void => {}): void {
     const round = this.#readers.values()
     const step = (): void => {
-      for (let written = 0; written < slice; written++) {
-        const { value, done } = round.next()
-        if (done === true) {
-          this.#flushing = false
-          if (this.#again) {
-            this.#again = false
-            setImmediate(() => { if (!this.#flushing) this.#flush() })
-          }
-          return
-        }
-        this.#pump(value)
+      for (let count = 0; count < slice; count++) {
+        const next = round.next()
+        if (next.done === true) return done()
+        each(next.value)
       }
       setImmediate(step)
     }
     step()
   }
 
-  /** Writes what a reader lacks, as far as it takes it. */
+  /** Writes one chunk of what a reader lacks; the rest comes with the next rounds. */
   #pump (reader: Reader): void {
-    if (reader.closed || reader.blocked || reader.fetching) return
-    const end = Math.min(reader.until ?? Infinity, this.#journal.head)
+    if (!reader.ready) return
+    const end = Math.min(reader.until, this.#journal.head)
     if (reader.after < end) {
-      const oldest = this.#tail[0]?.seq ?? Infinity
-      if (reader.after + 1 >= oldest) this.#fromTail(reader, reader.after + 1 - oldest, end)
-      else void this.#fromJournal(reader, end)
-    }
-    if (reader.until !== undefined && reader.after >= reader.until && !reader.fetching && !reader.closed) this.#end(reader)
-  }
-
-  #fromTail (reader: Reader, index: number, end: number): void {
-    const last = this.#tail.findLastIndex(({ seq }) => seq <= end)
-    const { form, filter } = reader
-    if (filter.open) {
-      let joined = this.#joined
-      if (joined === undefined || joined.form !== form || joined.from !== reader.after || joined.to !== end) {
-        joined = { form, from: reader.after, to: end, bytes: join(this.#tail.slice(index, last + 1), form) }
-        this.#joined = joined
+      if (!this.#tail.covers(reader.after)) {
+        void this.#page(reader, end)
+        return
       }
-      reader.after = reader.told = end
-      this.#write(reader, joined.bytes)
-      return
+      const { to, bytes } = this.#tail.chunk(reader.after, end, reader.form, reader.filter)
+      this.#advance(reader, to, bytes)
     }
-    this.#writeMatching(reader, this.#tail.slice(index, last + 1), end)
+    if (reader.after >= reader.until) this.#end(reader)
+    else if (reader.after < end && reader.ready) this.#later()
   }
 
-  async #fromJournal (reader: Reader, end: number): Promise<void> {
+  #later (): void {
+    if (this.#flushing) {
+      this.#again = true
+    } else if (!this.#again) {
+      this.#again = true
+      setImmediate(() => { if (!this.#flushing) this.#flush() })
+    }
+  }
+
+  #advance (reader: Reader, to: number, bytes: Buffer | undefined): void {
+    reader.after = to
+    if (bytes === undefined || bytes.length === 0) return
+    // With a filter the last event written may be older than `to`; the difference is what a bookmark is for.
+    if (reader.filter.open) reader.told = to
+    reader.write(bytes)
+  }
+
+  async #page (reader: Reader, end: number): Promise<void> {
+    const { form, filter } = reader
     reader.fetching = true
     try {
-      const containerId = reader.filter.container
-      const page = await this.#journal.read({ after: reader.after, limit: pageEntries, ...(containerId === undefined ? {} : { containerId }) })
-      const first = this.#journal.first
-      if (reader.after + 1 < first && !reader.closed && reader.form === 'sse') {
-        // It was overtaken by the retention while it read.
-        this.#write(reader, Buffer.from(controlFrame('Gap', { requested: `${this.#journal.epoch}:${reader.after}`, firstAvailable: `${this.#journal.epoch}:${first}`, lost: first - reader.after - 1, reason: 'retention' })))
-        reader.after = first - 1
-      }
-      const within = page.filter(({ seq }) => seq <= end)
-      const reached = page.length < pageEntries ? end : (within.at(-1)?.seq ?? end)
-      if (!reader.closed) this.#writeMatching(reader, within, Math.max(reached, reader.after))
-    } catch (error) {
-      this.#log.warn({ err: error }, 'a page of the journal could not be read for a reader')
-      this.#end(reader, 'journal-unreadable')
-    } finally {
+      const { entries, reached } = await this.#journal.read({ after: reader.after, until: end, filter: filter.query })
+      if (reader.closed) return
       reader.fetching = false
+      const { first } = this.#journal
+      if (reader.after < first - 1) {
+        // Retention overtook it while it read. JSON lines have no word for that.
+        if (form === 'ndjson') return this.#end(reader, 'retention')
+        const requested = this.#journal.positionId(reader.after)
+        reader.write(controlFrame('Gap', { requested, firstAvailable: this.#journal.positionId(first), lost: first - 1 - reader.after, reason: 'retention' }))
+      }
+      const bytes = entries.length === 0 ? undefined : Buffer.from(entries.map((entry) => entry.text(form)).join(''))
+      this.#advance(reader, Math.max(reached, first - 1), bytes)
+    } catch (error) {
+      if (reader.closed) return
+      this.#options.log.warn({ err: error }, 'a page of the journal could not be read for a reader')
+      this.#end(reader, 'journal-unreadable')
+      return
     }
     this.#pump(reader)
   }
 
-  #writeMatching (reader: Reader, entries: Entry[], end: number): void {
-    const matching = entries.filter((entry) => reader.filter.matches(entry))
-    reader.after = end
-    if (matching.length === 0) return
-    reader.told = matching.at(-1)?.seq ?? reader.told
-    this.#write(reader, join(matching, reader.form))
-  }
-
-  #write (reader: Reader, bytes: Buffer): void {
-    if (!reader.sink.write(bytes)) reader.blocked = true
-  }
-
-  /** A filtered reader is told how far it has come: an id without data moves the cursor and fires no event (HTML, 9.2.6). */
+  /** Comments keep streams alive; a filtered reader is told how far it has come; who takes nothing for too long is sent away. */
   #beat (): void {
-    const comment = Buffer.from(':\n\n')
-    for (const reader of this.#readers) {
-      if (reader.blocked || reader.fetching) continue
-      if (reader.form === 'ndjson') continue
-      if (reader.after > reader.told) {
+    const stall = (this.#options.stallSeconds ?? 60) * 1000
+    const now = performance.now()
+    this.#slices((reader) => {
+      if (reader.blockedSince !== undefined && now - reader.blockedSince > stall) {
+        this.#end(reader, 'slow')
+      } else if (reader.ready && reader.form === 'sse') {
+        if (reader.after === reader.told) return reader.write(heartbeat)
         reader.told = reader.after
-        this.#write(reader, Buffer.from(`id: ${this.#journal.epoch}:${reader.after}\n\n`))
-      } else {
-        this.#write(reader, comment)
+        reader.write(bookmark(this.#journal.positionId(reader.after)))
       }
-    }
+    })
   }
-}
-
-function join (entries: Entry[], form: Form): Buffer {
-  const [first] = entries
-  if (entries.length === 1 && first !== undefined) return first[form]
-  return Buffer.concat(entries.map((entry) => entry[form]))
 }

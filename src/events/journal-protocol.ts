@@ -1,8 +1,20 @@
+import type { FilterQuery } from './filter.ts'
+
 /** What the journal and its thread say to each other. */
-export type WorkerData = { path: string, bootId: string, retainEvents: number, retainDays: number }
+export type WorkerData = {
+  path: string
+  bootId: string
+  retainEvents: number
+  /** days */
+  retainDays: number
+  /** bytes: a larger file is not checked for damage before it is used, but beside it */
+  checkAtOnce: number
+}
+
+/** A history and the sequence number of its first event. */
+export type Epoch = { epoch: string, first: number }
 
 export type Append = {
-  seq: number
   /** milliseconds since 1970 */
   time: number
   type: string
@@ -15,19 +27,38 @@ export type Append = {
 }
 
 export type Request = { id: number } & (
-  | { op: 'append', rows: Append[] }
-  | { op: 'read', after: number, limit: number, containerId?: string }
+  | { op: 'append', epoch: string, first: number, rows: Append[] }
+  | { op: 'read', after: number, until: number, limit: number, filter: FilterQuery }
   | { op: 'seqBefore', time: number }
   | { op: 'ofRun', runId: string }
   | { op: 'knows', containerId: string }
   | { op: 'exit', containerId: string, runId?: string, processId: string }
   | { op: 'trim' }
+  | { op: 'renew', reason: string }
   | { op: 'close' }
 )
 
-export type Reply = { id: number, value?: unknown, error?: string, errcode?: number }
+/**
+ * Why a request failed: `refused`, a row of an append is there already (`row` tells which); `damaged`, the file is not
+ * a sound journal; `stale`, an append was numbered for a history that has ended; `failed`, anything else, which may pass.
+ */
+export type Failure = { kind: 'refused' | 'damaged' | 'stale' | 'failed', message: string, row?: number }
 
-export type Opened = { epoch: string, head: number, first: number, setAside: string | undefined }
+export type Reply = { id: number, value?: unknown, failure?: Failure }
+
+export type Opened = {
+  /** oldest first; the last one is the current one */
+  epochs: Epoch[]
+  head: number
+  first: number
+  /** where a damaged file was put, and what was wrong with it */
+  setAside?: string
+  /** the last events before an unclean end may be missing, so that a new history began */
+  cut: boolean
+  /** the file was too large to be checked at once */
+  unchecked: boolean
+}
 
 export type StoredRow = { seq: number, type: string, container_id: string, labels: string, body: string }
-export type ExitRowStored = { run_id: string, process_id: string, container_id: string, exit: string }
+export type StoredPage = { rows: StoredRow[], reached: number }
+export type StoredExit = { run_id: string, process_id: string, container_id: string, exit: string }

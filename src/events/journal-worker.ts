@@ -1,178 +1,217 @@
-/**
- * The journal's own thread: it alone touches the database, so that no disk ever holds up the event loop.
- *
- * Schema, version 1 (PRAGMA user_version; a change of it comes with a migration and a higher number):
- *
- *   meta    (key PRIMARY KEY, value)            epoch
- *   events  (seq PRIMARY KEY, time, type, container_id, run_id, process_id, labels, body)
- *           time: milliseconds since 1970; labels: JSON; body: the event as JSON without its id, from behind the brace
- *   exits   (run_id, process_id, container_id, time, exit)   one for each run and process, for ever refused a second time
- */
-import { DatabaseSync, type StatementSync } from 'node:sqlite'
-import { chmodSync, closeSync, openSync, renameSync, existsSync } from 'node:fs'
-import { randomBytes } from 'node:crypto'
+/** The journal's own thread: it alone touches the database (journal-store.ts), so that no disk ever holds up the event loop. */
+import type { StatementSync } from 'node:sqlite'
 import { parentPort, workerData } from 'node:worker_threads'
-import type { Append, Reply, Request, WorkerData } from './journal-protocol.ts'
+import { labelsMatch } from './labels.ts'
+import type { Append, Failure, Opened, Reply, Request, StoredPage, StoredRow, WorkerData } from './journal-protocol.ts'
+import { isDamage, openStore, setAside, setMeta, type Store } from './journal-store.ts'
 
-const { path, bootId, retainEvents, retainDays } = workerData as WorkerData
-const schemaVersion = 1
-const exitsKeptMs = 7 * 24 * 3600 * 1000
-const trimChunk = 2000
+const { path, bootId, retainEvents, retainDays, checkAtOnce } = workerData as WorkerData
+const day = 24 * 3600 * 1000
+/** how long an exit can be asked for after its container went (a day is promised) */
+const exitsKept = 7 * day
+/** bounds of one piece of work: an append waits for no more than one of them */
+const trimChunk = 500
+const readRows = 100
+const readBytes = 64 * 1024
+const readSpan = 4000
 
-function open (): DatabaseSync {
-  // The file first, so that it and what SQLite lays beside it are for the owner only.
-  closeSync(openSync(path, 'a', 0o600))
-  const made = new DatabaseSync(path)
-  made.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA busy_timeout = 2000')
-  const version = (made.prepare('PRAGMA user_version').get() as { user_version: number }).user_version
-  if (version > schemaVersion) throw new Error(`the journal is of version ${version}; this daemon knows up to ${schemaVersion}`)
-  made.exec(`
-    BEGIN;
-    CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-    CREATE TABLE IF NOT EXISTS events (seq INTEGER PRIMARY KEY, time INTEGER NOT NULL, type TEXT NOT NULL, container_id TEXT NOT NULL,
-      run_id TEXT, process_id TEXT, labels TEXT NOT NULL, body TEXT NOT NULL);
-    CREATE INDEX IF NOT EXISTS events_by_container ON events (container_id, seq);
-    CREATE INDEX IF NOT EXISTS events_by_run ON events (run_id);
-    CREATE UNIQUE INDEX IF NOT EXISTS events_once ON events (run_id, process_id, type) WHERE type IN ('StateStart', 'StateExit', 'StateStartFailed');
-    CREATE TABLE IF NOT EXISTS exits (run_id TEXT NOT NULL, process_id TEXT NOT NULL, container_id TEXT NOT NULL, time INTEGER NOT NULL, exit TEXT NOT NULL,
-      PRIMARY KEY (run_id, process_id)) WITHOUT ROWID;
-    CREATE INDEX IF NOT EXISTS exits_by_container ON exits (container_id, time);
-    PRAGMA user_version = ${schemaVersion};
-    COMMIT`)
-  const check = made.prepare('PRAGMA quick_check(1)').get() as { quick_check: string }
-  if (check.quick_check !== 'ok') throw new Error(`the journal is damaged: ${check.quick_check}`)
-  return made
-}
+/** SQLITE_CONSTRAINT, and its extended codes */
+const constraint = 19
 
-let setAside: string | undefined
-
-/** A journal that cannot be read is kept whole under another name, and a new one begins: the daemon must start. */
-function openOrSetAside (): DatabaseSync {
-  try {
-    return open()
-  } catch (error) {
-    if (!existsSync(path) || /version|ENOSPC|EROFS|EACCES|full|locked/i.test((error as Error).message)) throw error
-    const aside = `${path}.damaged-${Date.now()}`
-    for (const suffix of ['', '-wal', '-shm']) if (existsSync(path + suffix)) renameSync(path + suffix, aside + suffix)
-    setAside = `${aside}: ${(error as Error).message}`
-    return open()
+class Refused extends Error {
+  readonly row: number
+  constructor (row: number, cause: Error) {
+    super(cause.message, { cause })
+    this.row = row
   }
 }
 
-const db = openOrSetAside()
-for (const suffix of ['', '-wal', '-shm']) if (existsSync(path + suffix)) chmodSync(path + suffix, 0o600)
+class Stale extends Error {}
 
-function meta (key: string): string | undefined {
-  return (db.prepare('SELECT value FROM meta WHERE key = ?').get(key) as { value: string } | undefined)?.value
+function prepare ({ db }: Store) {
+  // Absent filters are null. One statement walks the sequence, the other the container's index.
+  const chosen = 'AND seq <= :until AND (:types IS NULL OR type IN (SELECT value FROM json_each(:types)))'
+  const columns = 'seq, type, container_id, labels, body'
+  return {
+    insert: db.prepare('INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?)'),
+    insertExit: db.prepare('INSERT INTO exits VALUES (?, ?, ?, ?, ?, NULL)'),
+    gone: db.prepare('UPDATE exits SET gone_at = ? WHERE container_id = ? AND run_id IS NOT ? AND gone_at IS NULL'),
+    bodyOf: db.prepare('SELECT body FROM events WHERE seq = ?'),
+    timeOf: db.prepare('SELECT time FROM events WHERE seq = ?'),
+    readAll: db.prepare(`SELECT ${columns} FROM events WHERE seq > :after ${chosen} AND (:containers IS NULL OR container_id IN (SELECT value FROM json_each(:containers))) ORDER BY seq LIMIT :limit`),
+    readContainer: db.prepare(`SELECT ${columns} FROM events WHERE container_id = :container AND seq > :after ${chosen} ORDER BY seq LIMIT :limit`),
+    ofRun: db.prepare('SELECT type, process_id FROM events WHERE run_id = ? ORDER BY seq'),
+    ofContainer: db.prepare('SELECT 1 FROM events WHERE container_id = ? LIMIT 1'),
+    exitOfRun: db.prepare('SELECT run_id, process_id, container_id, exit FROM exits WHERE run_id = ? AND process_id = ?'),
+    exitOfContainer: db.prepare('SELECT run_id, process_id, container_id, exit FROM exits WHERE container_id = ? AND process_id = ? ORDER BY time DESC LIMIT 1'),
+    youngFrom: db.prepare('SELECT min(seq) AS seq FROM events WHERE seq BETWEEN ? AND ? AND time >= ?'),
+    trim: db.prepare('DELETE FROM events WHERE seq <= ?'),
+    trimExits: db.prepare('DELETE FROM exits WHERE gone_at < ?'),
+    trimEpochs: db.prepare('DELETE FROM epochs WHERE first < (SELECT max(first) FROM epochs WHERE first <= ?)')
+  } satisfies Record<string, StatementSync>
 }
 
-function setMeta (key: string, value: string): void {
-  db.prepare('INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value').run(key, value)
-}
+let store: Store
+let sql: ReturnType<typeof prepare>
 
-/** After a power cut the last unsynced events may be gone, and their numbers must not come back for others: another epoch. */
-function epoch (): string {
-  const known = meta('epoch')
-  const clean = meta('bootId') === bootId || meta('closed') === '1'
-  const now = known !== undefined && clean ? known : randomBytes(4).toString('hex')
-  setMeta('epoch', now)
-  setMeta('bootId', bootId)
-  setMeta('closed', '0')
-  return now
-}
-
-const currentEpoch = epoch()
-
-const sql = {
-  insert: db.prepare('INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?)'),
-  insertExit: db.prepare('INSERT INTO exits VALUES (?, ?, ?, ?, ?)'),
-  bounds: db.prepare('SELECT min(seq) AS first, max(seq) AS head FROM events'),
-  after: db.prepare('SELECT seq, type, container_id, labels, body FROM events WHERE seq > ? ORDER BY seq LIMIT ?'),
-  afterOf: db.prepare('SELECT seq, type, container_id, labels, body FROM events WHERE container_id = ? AND seq > ? ORDER BY seq LIMIT ?'),
-  byTime: db.prepare('SELECT max(seq) AS seq FROM events WHERE time < ?'),
-  ofRun: db.prepare('SELECT type, process_id FROM events WHERE run_id = ?'),
-  ofContainer: db.prepare('SELECT 1 FROM events WHERE container_id = ? LIMIT 1'),
-  exitOfRun: db.prepare('SELECT * FROM exits WHERE run_id = ? AND process_id = ?'),
-  exitOfContainer: db.prepare('SELECT * FROM exits WHERE container_id = ? AND process_id = ? ORDER BY time DESC LIMIT 1'),
-  trimCount: db.prepare('DELETE FROM events WHERE seq <= ?'),
-  trimExits: db.prepare('DELETE FROM exits WHERE time < ?')
-} satisfies Record<string, StatementSync>
-
-const found = sql.bounds.get() as { first: number | null, head: number | null }
-let head = Number(meta('head') ?? 0)
-if (found.head !== null && found.head > head) head = found.head
-let first = found.first ?? head + 1
-
-function append (rows: Append[]): void {
-  db.exec('BEGIN IMMEDIATE')
+async function begin (reason?: string): Promise<Opened> {
+  const aside = reason === undefined ? undefined : `${await setAside(path)}: ${reason}`
   try {
-    for (const { seq, time, type, containerId, runId, processId, labels, body, exit } of rows) {
-      sql.insert.run(seq, time, type, containerId, runId, processId, labels, body)
-      if (exit !== undefined) sql.insertExit.run(exit.runId, exit.processId, exit.containerId, time, exit.exit)
-    }
-    db.exec('COMMIT')
+    store = await openStore(path, bootId, checkAtOnce)
+    sql = prepare(store)
   } catch (error) {
-    if (db.isTransaction) db.exec('ROLLBACK')
+    if (reason !== undefined || !isDamage(error, true)) throw error
+    return await begin((error as Error).message)
+  }
+  const { epochs, head, first, cut, unchecked } = store
+  return { epochs, head, first, cut, unchecked, ...(aside === undefined ? {} : { setAside: aside }) }
+}
+
+function transaction (work: () => void): void {
+  store.db.exec('BEGIN IMMEDIATE')
+  try {
+    work()
+    store.db.exec('COMMIT')
+  } catch (error) {
+    // Some errors have ended the transaction by themselves.
+    try { store.db.exec('ROLLBACK') } catch {}
     throw error
   }
-  head = rows.at(-1)?.seq ?? head
 }
 
-/** Deletes one chunk of what is past the bounds; true when there is more to do. */
-function trim (): boolean {
-  const byAge = (sql.byTime.get(Date.now() - retainDays * 24 * 3600 * 1000) as { seq: number | null }).seq ?? 0
-  const upTo = Math.max(head - retainEvents, byAge)
-  const until = Math.min(upTo, first + trimChunk - 1)
-  if (until >= first) {
-    // The head must be known even when no event is left, or its number would be given again.
-    setMeta('head', String(head))
-    sql.trimCount.run(until)
-    first = until + 1
+function append (epoch: string, first: number, rows: Append[]): void {
+  if (epoch !== store.epochs.at(-1)?.epoch) throw new Stale('the history has ended')
+  const last = first + rows.length - 1
+  // A commit whose answer was lost with its thread is not made twice.
+  if (last <= store.head && (sql.bodyOf.get(last) as { body: string } | undefined)?.body === rows.at(-1)?.body) return
+  transaction(() => {
+    for (const [index, { time, type, containerId, runId, processId, labels, body, exit }] of rows.entries()) {
+      try {
+        sql.insert.run(first + index, time, type, containerId, runId, processId, labels, body)
+        if (exit !== undefined) sql.insertExit.run(exit.runId, exit.processId, exit.containerId, time, exit.exit)
+      } catch (error) {
+        if (((error as { errcode?: number }).errcode ?? 0) % 256 === constraint) throw new Refused(index, error as Error)
+        throw error
+      }
+      if (type === 'StateDelete') sql.gone.run(time, containerId, null)
+      else if (type === 'StateStart') sql.gone.run(time, containerId, runId)
+    }
+  })
+  store.head = last
+}
+
+/** One page: bounded in rows, bytes and the stretch of the sequence that is looked through. */
+function read ({ after, until, limit, filter }: Request & { op: 'read' }): StoredPage {
+  const { containers, types, labels } = filter
+  const single = containers?.length === 1 ? containers[0] : undefined
+  const end = Math.min(until, after + readSpan)
+  const common = { until: end, types: types === undefined ? null : JSON.stringify(types) }
+  const rows: StoredRow[] = []
+  let bytes = 0
+  for (let reached = after; reached < end;) {
+    const found = (single === undefined
+      ? sql.readAll.all({ ...common, after: reached, limit: readRows, containers: containers === undefined ? null : JSON.stringify(containers) })
+      : sql.readContainer.all({ ...common, after: reached, limit: readRows, container: single })) as StoredRow[]
+    for (const row of found) {
+      reached = row.seq
+      if (labels !== undefined && !labelsMatch(labels, JSON.parse(row.labels) as Record<string, string>)) continue
+      rows.push(row)
+      bytes += row.body.length
+      if (rows.length >= limit || bytes >= readBytes) return { rows, reached }
+    }
+    if (found.length < readRows) break
   }
-  sql.trimExits.run(Date.now() - Math.max(exitsKeptMs, retainDays * 24 * 3600 * 1000))
-  return until < upTo
+  return { rows, reached: Math.max(end, after) }
 }
 
-function answer (request: Request): unknown {
+/** The last event before a time, by halving: a clock that was set back makes it only as right as the clock was. */
+function seqBefore (time: number): number {
+  let [low, high] = [store.first - 1, store.head]
+  while (low < high) {
+    const middle = Math.ceil((low + high) / 2)
+    if ((sql.timeOf.get(middle) as { time: number }).time < time) low = middle
+    else high = middle - 1
+  }
+  return low
+}
+
+/** Deletes one chunk of what is past the bounds; `more`: there is another. */
+function trim (): { first: number, more: boolean } {
+  const { first, head, db } = store
+  const end = Math.min(head, first + trimChunk - 1)
+  const young = (sql.youngFrom.get(first, end, Date.now() - retainDays * day) as { seq: number | null }).seq
+  const until = Math.min(end, Math.max(head - retainEvents, young === null ? end : young - 1))
+  transaction(() => {
+    sql.trimExits.run(Date.now() - exitsKept)
+    if (until < first) return
+    setMeta(db, 'head', String(head))
+    sql.trim.run(until)
+    sql.trimEpochs.run(until + 1)
+  })
+  store.first = Math.max(first, until + 1)
+  return { first: store.first, more: until >= first && until === end && end < head }
+}
+
+async function answer (request: Request): Promise<unknown> {
   switch (request.op) {
-    case 'append':
-      append(request.rows)
-      return null
-    case 'read': {
-      const { after, limit, containerId } = request
-      return containerId === undefined ? sql.after.all(after, limit) : sql.afterOf.all(containerId, after, limit)
-    }
-    case 'seqBefore':
-      return (sql.byTime.get(request.time) as { seq: number | null }).seq ?? first - 1
-    case 'ofRun':
-      return sql.ofRun.all(request.runId)
-    case 'knows':
-      return sql.ofContainer.get(request.containerId) !== undefined
-    case 'exit':
-      return (request.runId === undefined ? sql.exitOfContainer.get(request.containerId, request.processId) : sql.exitOfRun.get(request.runId, request.processId)) ?? null
-    case 'trim': {
-      const more = trim()
-      return { first, more }
-    }
+    case 'append': return append(request.epoch, request.first, request.rows)
+    case 'read': return read(request)
+    case 'seqBefore': return seqBefore(request.time)
+    case 'ofRun': return sql.ofRun.all(request.runId)
+    case 'knows': return sql.ofContainer.get(request.containerId) !== undefined
+    case 'exit': return request.runId === undefined ? sql.exitOfContainer.get(request.containerId, request.processId) : sql.exitOfRun.get(request.runId, request.processId)
+    case 'trim': return trim()
+    case 'renew':
+      store.db.close()
+      return await begin(request.reason)
     case 'close':
-      setMeta('closed', '1')
-      setMeta('head', String(head))
-      db.close()
-      return null
+      transaction(() => {
+        setMeta(store.db, 'head', String(store.head))
+        setMeta(store.db, 'closed', '1')
+      })
+      store.db.close()
   }
+}
+
+function failure (error: unknown): Failure {
+  const { message } = error as Error
+  if (error instanceof Refused) return { kind: 'refused', message, row: error.row }
+  if (error instanceof Stale) return { kind: 'stale', message }
+  return { kind: isDamage(error) ? 'damaged' : 'failed', message }
 }
 
 const port = parentPort
 if (port === null) throw new Error('the journal runs in a worker thread')
-port.on('message', (request: Request) => {
-  let reply: Reply
-  try {
-    reply = { id: request.id, value: answer(request) }
-  } catch (error) {
-    const { message, errcode } = error as Error & { errcode?: number }
-    reply = { id: request.id, error: message, ...(errcode === undefined ? {} : { errcode }) }
+
+// Appends go first: what is being written is waited for by those whose state it is, pages only by readers who are behind.
+const appends: Request[] = []
+const others: Request[] = []
+let busy = false
+
+async function work (): Promise<void> {
+  const request = appends.shift() ?? others.shift()
+  if (request === undefined) {
+    busy = false
+    return
   }
-  port.postMessage(reply)
-  if (request.op === 'close') port.close()
+  try {
+    port?.postMessage({ id: request.id, value: await answer(request) } satisfies Reply)
+  } catch (error) {
+    port?.postMessage({ id: request.id, failure: failure(error) } satisfies Reply)
+    // No store is open now: the thread ends, and the next one begins at the beginning.
+    if (request.op === 'renew') throw error
+  }
+  if (request.op === 'close') port?.close()
+  else setImmediate(() => void work())
+}
+
+const opened = await begin()
+
+port.on('message', (request: Request) => {
+  const queue = request.op === 'append' ? appends : others
+  queue.push(request)
+  if (busy) return
+  busy = true
+  void work()
 })
-port.postMessage({ id: 0, value: { epoch: currentEpoch, head, first, setAside } } satisfies Reply)
+port.postMessage({ id: 0, value: opened } satisfies Reply)

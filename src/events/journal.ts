@@ -1,87 +1,112 @@
-import { extname } from 'node:path'
-import { Worker } from 'node:worker_threads'
 import type { EventType, EventView, ExitView } from '../schemas/index.ts'
 import { nowNs, timestamp } from '../runtime/exit.ts'
+import { epochOf, locate, positionId, type Bounds, type Position } from './cursor.ts'
 import { Entry } from './entry.ts'
-import type { Append, ExitRowStored, Opened, Reply, Request, StoredRow } from './journal-protocol.ts'
+import type { FilterQuery } from './filter.ts'
+import type { Append, Epoch, Opened, StoredExit, StoredPage } from './journal-protocol.ts'
+import { JournalError, JournalThread, checkJournal } from './journal-thread.ts'
 
 export type NewEvent = Omit<EventView, 'id' | 'timestamp'>
 export type ExitRow = { runId: string, processId: string, containerId: string, exit: ExitView }
+/** Events in order; everything that matches up to `reached` is among them. */
+export type Page = { entries: Entry[], reached: number }
 
 type Log = { warn: (details: object, message: string) => void, error: (details: object, message: string) => void }
 
 export type JournalOptions = {
   path: string
+  /** of the kernel: another one than at the last opening means that the machine went down meanwhile */
   bootId: string
   retainEvents: number
   /** days */
   retainDays: number
   log: Log
+  /** bytes; a larger file is checked for damage beside its use. 64 MiB when absent */
+  checkAtOnce?: number
 }
 
-type Waiting = { entry: Entry, row: Append, committed: ((id: string) => void) | undefined, resolve: (id: string) => void, reject: (error: Error) => void }
+type Waiting = { row: Append, committed: ((id: string) => void) | undefined, resolve: (id: string) => void, reject: (error: Error) => void }
 
-/** a request as it is asked, before it has its number */
-type Ask = Request extends infer R ? R extends { id: number } ? Omit<R, 'id'> : never : never
-
-const trimEveryMs = 60_000
-const retryMs = 500
-/** SQLITE_CONSTRAINT and its extended codes: the row is refused for what it is, so a retry would never end */
-const constraint = 19
+const trimEvery = 60_000
+/** milliseconds between tries of a commit that fails, doubled from the first to the last */
+const firstRetry = 50
+const lastRetry = 5000
+/** bytes that are looked through in about a tenth of a second */
+const defaultCheckAtOnce = 64 * 1024 * 1024
 
 /**
  * The append-only journal of events. An event is on disk before anybody is told of it. Numbers are given in the order
  * of the appends and without holes; appends of one turn of the loop, and all that come while a commit is under way,
  * share one commit.
  */
-export class Journal {
-  readonly epoch: string
+export class Journal implements Bounds {
   readonly options: JournalOptions
   /** called with each committed batch, in the turn in which its `committed` callbacks ran */
   onCommitted: (entries: Entry[]) => void = () => {}
-  #first: number
-  #head: number
-  #next: number
+  /** called when the journal was set aside in mid-life: a new history has begun, and no position holds any more */
+  onRenewed: () => void = () => {}
+  readonly #thread: JournalThread
+  #epochs: Epoch[] = []
+  #first = 1
+  #head = 0
   #writable = true
-  readonly #worker: Worker
-  readonly #asked = new Map<number, { resolve: (value: unknown) => void, reject: (error: Error & { errcode?: number }) => void }>()
-  #asks = 0
   #waiting: Waiting[] = []
-  #writing = false
-  #scheduled = false
+  #writing: Promise<void> | undefined
+  #renewing: Promise<void> | undefined
+  #closed = false
+  /** ends a wait between two tries */
+  #wake = (): void => {}
+  readonly #checking = new AbortController()
   readonly #trimmer: NodeJS.Timeout
 
-  private constructor (options: JournalOptions, worker: Worker, opened: Opened) {
+  private constructor (options: JournalOptions) {
     this.options = options
-    this.epoch = opened.epoch
-    this.#head = opened.head
-    this.#next = opened.head + 1
-    this.#first = opened.first
-    this.#worker = worker
-    worker.on('message', (reply: Reply) => this.#answered(reply))
-    worker.on('error', (error) => {
-      options.log.error({ err: error }, "the journal's thread failed")
+    const { path, bootId, retainEvents, retainDays, checkAtOnce = defaultCheckAtOnce } = options
+    this.#thread = new JournalThread({ path, bootId, retainEvents, retainDays, checkAtOnce }, (error) => {
+      options.log.error({ err: error }, "the journal's thread was lost; another one takes over")
       this.#writable = false
+      void this.#restart()
     })
-    this.#trimmer = setInterval(() => { void this.#trim() }, trimEveryMs)
+    this.#trimmer = setInterval(() => { void this.#trim() }, trimEvery)
     this.#trimmer.unref()
   }
 
+  /** A damaged file is set aside whole and a new history begins; rejects only when there can be no journal at all. */
   static async open (options: JournalOptions): Promise<Journal> {
-    const here = import.meta.url
-    const { path, bootId, retainEvents, retainDays } = options
-    const worker = new Worker(new URL(`journal-worker${extname(here)}`, here), { workerData: { path, bootId, retainEvents, retainDays } })
-    const opened = await new Promise<Opened>((resolve, reject) => {
-      worker.once('error', reject)
-      worker.once('message', (reply: Reply) => {
-        worker.removeListener('error', reject)
-        resolve(reply.value as Opened)
-      })
-    })
-    if (opened.setAside !== undefined) options.log.error({ setAside: opened.setAside }, 'the journal was damaged; it was set aside whole, and a new one with a new epoch begins')
-    const journal = new Journal(options, worker, opened)
+    const journal = new Journal(options)
+    try {
+      journal.#adopt(await journal.#thread.start())
+    } catch (error) {
+      clearInterval(journal.#trimmer)
+      throw error
+    }
     void journal.#trim()
     return journal
+  }
+
+  #adopt (opened: Opened): void {
+    const { epochs, head, first, setAside, cut, unchecked } = opened
+    const { log, path } = this.options
+    this.#epochs = epochs
+    this.#head = head
+    this.#first = first
+    if (setAside !== undefined) log.error({ setAside }, 'the journal was damaged; it was set aside whole, and a new one with a new epoch begins')
+    if (cut) log.warn({ epoch: this.epoch }, 'the machine went down while the journal was open, so its last events may be missing: a new epoch begins')
+    if (!unchecked) return
+    checkJournal(path, this.#checking.signal).then((wrong) => {
+      if (wrong !== null) void this.#renew(wrong)
+    }, (error: unknown) => {
+      if (!this.#closed) log.warn({ err: error }, 'the journal could not be checked for damage')
+    })
+  }
+
+  get epochs (): readonly Epoch[] {
+    return this.#epochs
+  }
+
+  /** of the history that goes on */
+  get epoch (): string {
+    return this.#epochs.at(-1)?.epoch ?? ''
   }
 
   /** sequence of the newest event that is committed */
@@ -89,7 +114,7 @@ export class Journal {
     return this.#head
   }
 
-  /** sequence of the oldest event that is kept */
+  /** sequence of the oldest event that is kept; head + 1 when there is none */
   get first (): number {
     return this.#first
   }
@@ -99,169 +124,206 @@ export class Journal {
     return this.#writable
   }
 
+  /** The id of a place in the journal; locate() finds the place again. */
+  positionId (after: number): string {
+    return positionId(this, after)
+  }
+
+  locate (id: string): Position {
+    return locate(this, id)
+  }
+
   /**
    * Appends an event, and the exit it tells in the same transaction. Resolves with its id once it is committed;
-   * `committed` runs before that, in order, in the turn in which readers are told. Rejects when the store refuses a
-   * second exit or start for one run.
+   * `committed` runs before that, in order, in the turn in which readers are told. Rejects when the store has such an
+   * event of this run already (a second exit, start, create or delete), and when the journal is closed.
    */
-  append (event: NewEvent, committed?: (id: string) => void, exit?: ExitRow): Promise<string> {
-    const seq = this.#next++
+  async append (event: NewEvent, committed?: (id: string) => void, exit?: ExitRow): Promise<string> {
+    if (this.#closed) throw new Error('the journal is closed')
     const { type, containerId, labels, runId, processId } = event
     const ns = nowNs()
-    const body = JSON.stringify({ ...event, timestamp: timestamp(ns) }).slice(1)
     const row: Append = {
-      seq,
       time: Number(ns / 1_000_000n),
       type,
       containerId,
       runId: runId ?? null,
       processId: processId ?? null,
       labels: JSON.stringify(labels),
-      body,
+      body: JSON.stringify({ ...event, timestamp: timestamp(ns) }).slice(1),
       ...(exit === undefined ? {} : { exit: { ...exit, exit: JSON.stringify(exit.exit) } })
     }
-    const entry = new Entry(this.epoch, seq, type, containerId, labels, body)
-    const done = new Promise<string>((resolve, reject) => {
-      this.#waiting.push({ entry, row, committed, resolve, reject })
+    return await new Promise((resolve, reject) => {
+      this.#waiting.push({ row, committed, resolve, reject })
+      this.#writing ??= this.#write()
     })
-    if (!this.#scheduled && !this.#writing) {
-      this.#scheduled = true
-      queueMicrotask(() => {
-        this.#scheduled = false
-        void this.#write()
-      })
-    }
-    return done
   }
 
   async #write (): Promise<void> {
-    if (this.#writing) return
-    this.#writing = true
+    // The rest of this turn's appends come along.
+    await Promise.resolve()
     while (this.#waiting.length > 0) {
       const batch = this.#waiting
       this.#waiting = []
       await this.#commit(batch)
     }
-    this.#writing = false
+    this.#writing = undefined
   }
 
   /** Tries until it succeeds: what has happened has happened, and its place in the sequence is taken. */
   async #commit (batch: Waiting[]): Promise<void> {
-    for (;;) {
+    for (let delay = firstRetry; batch.length > 0;) {
+      const { epoch } = this
+      const first = this.#head + 1
       try {
-        await this.#ask({ op: 'append', rows: batch.map(({ row }) => row) })
-        break
+        await this.#thread.ask({ op: 'append', epoch, first, rows: batch.map(({ row }) => row) })
       } catch (error) {
-        const { errcode, message } = error as Error & { errcode?: number }
-        if (errcode !== undefined && (errcode & 0xff) === constraint) {
-          await this.#refuse(batch, message)
+        const { kind, row } = error instanceof JournalError ? error : new JournalError({ kind: 'failed', message: '' })
+        if (kind === 'refused') {
+          // Only that one: those behind it move up.
+          const [refused] = batch.splice(row, 1)
+          this.options.log.error({ err: error, event: refused?.row.body }, 'the journal refused an event that it has already')
+          refused?.reject(new Error(`the journal refused the event: ${(error as Error).message}`, { cause: error }))
+          continue
+        }
+        if (this.#closed) {
+          for (const { reject } of batch) reject(new Error('the journal was closed before it could be written', { cause: error }))
           return
+        }
+        if (kind === 'stale' || kind === 'damaged') {
+          await this.#renew((error as Error).message, epoch)
+          if (this.epoch !== epoch) continue
         }
         if (this.#writable) this.options.log.error({ err: error }, 'the journal cannot be written; events wait in memory, and no new work is taken')
         this.#writable = false
-        await new Promise((resolve) => setTimeout(resolve, retryMs))
+        await this.#pause(delay)
+        delay = Math.min(delay * 2, lastRetry)
+        continue
       }
-    }
-    if (!this.#writable) this.options.log.warn({}, 'the journal can be written again')
-    this.#writable = true
-    this.#told(batch)
-  }
-
-  /** One row of the batch was refused: each alone, so that only that one fails, and the numbers behind it move up. */
-  async #refuse (batch: Waiting[], message: string): Promise<void> {
-    const [only] = batch
-    if (batch.length > 1) {
-      for (const one of batch) await this.#commit([this.#renumber(one)])
+      if (!this.#writable) this.options.log.warn({}, 'the journal can be written again')
+      this.#writable = true
+      this.#tell(batch, epoch, first)
       return
     }
-    if (only === undefined) return
-    this.options.log.error({ event: only.entry.json, reason: message }, 'the journal refused an event that it has already')
-    this.#next--
-    this.#waiting = this.#waiting.map((later) => this.#renumber(later, later.row.seq - 1))
-    only.reject(new Error(`the journal refused the event: ${message}`))
   }
 
-  #renumber (waiting: Waiting, seq = this.#head + 1): Waiting {
-    if (waiting.row.seq === seq) return waiting
-    const { type, containerId, labels } = waiting.entry
-    return { ...waiting, row: { ...waiting.row, seq }, entry: new Entry(this.epoch, seq, type, containerId, labels, waiting.row.body) }
-  }
-
-  #told (batch: Waiting[]): void {
-    this.#head = batch.at(-1)?.row.seq ?? this.#head
-    for (const { entry, committed } of batch) {
+  /** One turn of the loop for all of it: who sees the state sees the event, and the other way round. */
+  #tell (batch: Waiting[], epoch: string, first: number): void {
+    const entries = batch.map(({ row }, index) => new Entry(epoch, first + index, row.type, row.containerId, row.labels, row.body))
+    this.#head = first + batch.length - 1
+    for (const [index, { committed }] of batch.entries()) {
       try {
-        committed?.(entry.id)
+        committed?.(`${epoch}:${first + index}`)
       } catch (error) {
-        this.options.log.error({ err: error, event: entry.json }, 'the state could not follow an event')
+        this.options.log.error({ err: error, event: entries[index]?.json }, 'the state could not follow an event')
       }
     }
-    this.onCommitted(batch.map(({ entry }) => entry))
-    for (const { entry, resolve } of batch) resolve(entry.id)
+    try {
+      this.onCommitted(entries)
+    } catch (error) {
+      this.options.log.error({ err: error }, 'the readers could not be told of events')
+    }
+    for (const [index, { resolve }] of batch.entries()) resolve(`${epoch}:${first + index}`)
   }
 
-  /** The next events after a sequence number, oldest first; those of one container when asked. */
-  async read (options: { after: number, limit: number, containerId?: string }): Promise<Entry[]> {
-    const rows = await this.#ask({ op: 'read', ...options }) as StoredRow[]
-    return rows.map(({ seq, type, container_id: containerId, labels, body }) =>
-      new Entry(this.epoch, seq, type as EventType, containerId, JSON.parse(labels) as Record<string, string>, body))
+  /**
+   * The next events after a sequence number, oldest first: as many as fit a page (64 KiB or so) and `limit`.
+   * `until`: the last one that matters, the head when absent.
+   */
+  async read (options: { after: number, limit?: number, until?: number, filter?: FilterQuery }): Promise<Page> {
+    const { after, limit = Infinity, until = this.#head, filter = {} } = options
+    try {
+      const { rows, reached } = await this.#thread.ask({ op: 'read', after, limit, until: Math.min(until, this.#head), filter }) as StoredPage
+      return { entries: rows.map((row) => new Entry(epochOf(this, row.seq), row.seq, row.type, row.container_id, row.labels, row.body)), reached }
+    } catch (error) {
+      if (error instanceof JournalError && error.kind === 'damaged') void this.#renew(error.message)
+      throw error
+    }
   }
 
   /** The sequence number after which events are at or later than a time (milliseconds since 1970). */
   async before (time: number): Promise<number> {
-    return await this.#ask({ op: 'seqBefore', time }) as number
+    return await this.#thread.ask({ op: 'seqBefore', time }) as number
   }
 
-  /** What has been told of a run. */
+  /** What has been told of a run, in order. */
   async eventsOfRun (runId: string): Promise<{ type: EventType, processId?: string }[]> {
-    const rows = await this.#ask({ op: 'ofRun', runId }) as { type: EventType, process_id: string | null }[]
+    const rows = await this.#thread.ask({ op: 'ofRun', runId }) as { type: EventType, process_id: string | null }[]
     return rows.map(({ type, process_id: processId }) => ({ type, ...(processId === null ? {} : { processId }) }))
   }
 
   /** True when an event of this container is kept. */
   async knows (containerId: string): Promise<boolean> {
-    return await this.#ask({ op: 'knows', containerId }) as boolean
+    return await this.#thread.ask({ op: 'knows', containerId }) as boolean
   }
 
   /** The exit of a run's process; without runId, of the container's last run. Kept at least a day after the container has gone. */
   async exitOf (options: { containerId: string, runId?: string, processId: string }): Promise<ExitRow | undefined> {
-    const row = await this.#ask({ op: 'exit', ...options }) as ExitRowStored | null
-    if (row === null || row.container_id !== options.containerId) return undefined
+    const row = await this.#thread.ask({ op: 'exit', ...options }) as StoredExit | undefined
+    if (row === undefined || row.container_id !== options.containerId) return undefined
     return { runId: row.run_id, processId: row.process_id, containerId: row.container_id, exit: JSON.parse(row.exit) as ExitView }
   }
 
   /** Waits for what was appended (not while it cannot be written), then ends the thread. */
   async close (): Promise<void> {
+    this.#closed = true
     clearInterval(this.#trimmer)
-    while ((this.#writing || this.#scheduled || this.#waiting.length > 0) && this.#writable) await new Promise((resolve) => setImmediate(resolve))
-    await this.#ask({ op: 'close' })
-    await this.#worker.terminate()
+    this.#checking.abort()
+    this.#wake()
+    await this.#writing
+    await this.#renewing
+    await this.#thread.close().catch((error: unknown) => {
+      this.options.log.warn({ err: error }, 'the journal could not be closed in order')
+    })
+  }
+
+  /** Sets the damaged journal aside and begins a new one, unless that was done since `seen` was the epoch. */
+  async #renew (reason: string, seen = this.epoch): Promise<void> {
+    if (seen !== this.epoch || this.#closed) return
+    const renew = async (): Promise<void> => {
+      try {
+        this.#adopt(await this.#thread.ask({ op: 'renew', reason }) as Opened)
+        this.onRenewed()
+      } catch (error) {
+        this.options.log.error({ err: error, reason }, 'the damaged journal could not be set aside')
+      }
+      this.#renewing = undefined
+    }
+    await (this.#renewing ??= renew())
+  }
+
+  async #restart (): Promise<void> {
+    for (let delay = firstRetry; !this.#closed; delay = Math.min(delay * 2, lastRetry)) {
+      await new Promise((resolve) => setTimeout(resolve, delay).unref())
+      const { epoch } = this
+      try {
+        const opened = await this.#thread.start()
+        // A commit whose answer was lost is told when it is tried again: until then the head stays where it was.
+        this.#adopt({ ...opened, head: this.epoch === opened.epochs.at(-1)?.epoch ? this.#head : opened.head })
+        if (this.epoch !== epoch) this.onRenewed()
+        if (this.#waiting.length === 0 && this.#writing === undefined) this.#writable = true
+        return
+      } catch (error) {
+        this.options.log.error({ err: error }, "the journal's thread could not be started again")
+      }
+    }
+  }
+
+  async #pause (milliseconds: number): Promise<void> {
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, milliseconds)
+      this.#wake = () => { clearTimeout(timer); resolve() }
+    })
   }
 
   async #trim (): Promise<void> {
     try {
       for (let more = true; more;) {
-        const result = await this.#ask({ op: 'trim' }) as { first: number, more: boolean }
+        const result = await this.#thread.ask({ op: 'trim' }) as { first: number, more: boolean }
         this.#first = result.first
         more = result.more
       }
     } catch (error) {
-      this.options.log.warn({ err: error }, 'old events could not be removed')
+      if (!this.#closed) this.options.log.warn({ err: error }, 'old events could not be removed')
     }
-  }
-
-  #ask (ask: Ask): Promise<unknown> {
-    const id = ++this.#asks
-    return new Promise((resolve, reject) => {
-      this.#asked.set(id, { resolve, reject })
-      this.#worker.postMessage({ ...ask, id })
-    })
-  }
-
-  #answered (reply: Reply): void {
-    const asked = this.#asked.get(reply.id)
-    this.#asked.delete(reply.id)
-    if (reply.error === undefined) asked?.resolve(reply.value)
-    else asked?.reject(Object.assign(new Error(reply.error), reply.errcode === undefined ? {} : { errcode: reply.errcode }))
   }
 }
