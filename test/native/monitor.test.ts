@@ -63,14 +63,14 @@ t.test('many ends at once come in few calls', async (t) => {
   await mkdir(held)
   const started = await Promise.all(Array.from({ length: 200 }, async () => await monitor.run({ path: '/bin/sleep', args: ['100'], env: [], stdio })))
   t.equal(monitor.size, 200)
-  for (const { process } of started) monitor.signal(process, 9)
-  // Nothing is delivered while this turn of the loop lasts, so that most of it comes together.
   const until200 = until('exit', 200)
-  const busy = Date.now() + 300
-  while (Date.now() < busy);
+  // This turn of the loop lasts until all have been read, so that they join the one call that is on its way.
+  for (const { process } of started) monitor.signal(process, 9)
+  for (const deadline = Date.now() + 10_000; monitor.size > 0 && Date.now() < deadline;);
   const seen = await until200
   t.equal(new Set(seen.map(({ token }) => token)).size, 200, 'each once')
-  t.ok(batches.length < 60, `${batches.length} calls`)
+  // The last one read may come after its call was counted out.
+  t.ok(batches.length <= 2, `${batches.length} calls`)
   monitor.close()
 })
 

@@ -7,8 +7,10 @@
 #include <cerrno>
 #include <cstdio>
 #include <functional>
+#include <iterator>
 #include <string>
 #include <system_error>
+#include <utility>
 
 #include "errors.h"
 #include "spawn.h"
@@ -76,6 +78,15 @@ Napi::Value Start(Napi::Env env, const std::shared_ptr<WatchSet>& set, bool star
   return promise;
 }
 
+// Takes a batch into the mailbox and leaves it empty; true when JavaScript has to be called for it.
+bool Post(Mailbox* mailbox, std::vector<Notice>* batch) {
+  if (batch->empty()) return false;
+  const std::lock_guard<std::mutex> lock(mailbox->mutex);
+  std::move(batch->begin(), batch->end(), std::back_inserter(mailbox->pending));
+  batch->clear();
+  return !std::exchange(mailbox->called, true);
+}
+
 }  // namespace
 
 Napi::Function Monitor::Define(Napi::Env env) {
@@ -90,19 +101,20 @@ Napi::Function Monitor::Define(Napi::Env env) {
 Monitor::Monitor(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Monitor>(info) {
   try {
     set_ = std::make_shared<WatchSet>();
+    mailbox_ = std::make_shared<Mailbox>();
   } catch (const std::system_error& error) {
     throw SystemError(info.Env(), error.code().value(), error.what());
   }
   deliver_ = Napi::ThreadSafeFunction::New(info.Env(), info[0].As<Napi::Function>(), "longshore monitor", 0, 1);
-  thread_ = std::thread([set = set_, deliver = deliver_]() mutable {
-    for (;;) {
-      auto batch = std::make_unique<std::vector<Notice>>();
-      if (!set->Wait(-1, batch.get())) break;
-      if (batch->empty()) continue;
+  thread_ = std::thread([set = set_, mailbox = mailbox_, deliver = deliver_]() mutable {
+    std::vector<Notice> batch;
+    while (set->Wait(-1, &batch)) {
+      if (!Post(mailbox.get(), &batch)) continue;
+      auto data = std::make_unique<std::shared_ptr<Mailbox>>(mailbox);
       // Without a bound on its queue this fails only while the environment goes down; nobody is left to be told then.
       // The call that finds it closing gives this thread's hold up by itself.
-      if (deliver.BlockingCall(batch.get(), Deliver) != napi_ok) return;
-      (void)batch.release();
+      if (deliver.BlockingCall(data.get(), Deliver) != napi_ok) return;
+      (void)data.release();
     }
     deliver.Release();
   });
@@ -125,22 +137,30 @@ void Monitor::Shut() {
   set_->Stop();
   if (thread_.joinable()) thread_.join();
   set_->Clear();
+  const std::lock_guard<std::mutex> lock(mailbox_->mutex);
+  mailbox_->pending.clear();
 }
 
-// The whole batch in one call: an array of numbers in groups of five and the bytes of all packets.
-void Monitor::Deliver(Napi::Env env, Napi::Function callback, std::vector<Notice>* raw) {
-  const std::unique_ptr<std::vector<Notice>> batch(raw);
-  // Without an environment the queue is only being emptied.
-  if (static_cast<napi_env>(env) == nullptr) return;
+// All that is pending in one call: an array of numbers in groups of five and the bytes of all packets.
+void Monitor::Deliver(Napi::Env env, Napi::Function callback, std::shared_ptr<Mailbox>* raw) {
+  const std::unique_ptr<std::shared_ptr<Mailbox>> mailbox(raw);
+  std::vector<Notice> batch;
+  {
+    const std::lock_guard<std::mutex> lock((*mailbox)->mutex);
+    batch.swap((*mailbox)->pending);
+    (*mailbox)->called = false;
+  }
+  // Without an environment the queue is only being emptied; of a closed monitor nothing is told any more.
+  if (static_cast<napi_env>(env) == nullptr || batch.empty()) return;
   const Napi::HandleScope scope(env);
   size_t bytes = 0;
-  for (const auto& notice : *batch) bytes += notice.packet.size();
+  for (const auto& notice : batch) bytes += notice.packet.size();
   constexpr size_t kGroup = 5;
-  auto numbers = Napi::Float64Array::New(env, batch->size() * kGroup);
+  auto numbers = Napi::Float64Array::New(env, batch.size() * kGroup);
   auto packets = Napi::Uint8Array::New(env, bytes);
   size_t at = 0;
   size_t offset = 0;
-  for (const auto& notice : *batch) {
+  for (const auto& notice : batch) {
     double* group = numbers.Data() + at;
     at += kGroup;
     group[0] = static_cast<double>(notice.type);

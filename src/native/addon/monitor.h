@@ -4,10 +4,19 @@
 #include <napi.h>
 
 #include <memory>
+#include <mutex>
 #include <thread>
 #include <vector>
 
 #include "watch_set.h"
+
+// What the thread has read and JavaScript has not been told yet. While a call is on its way everything joins it, so a
+// busy loop is called once for all that happened meanwhile.
+struct Mailbox {
+  std::mutex mutex;
+  std::vector<Notice> pending;
+  bool called = false;
+};
 
 class Monitor : public Napi::ObjectWrap<Monitor> {
  public:
@@ -30,9 +39,10 @@ class Monitor : public Napi::ObjectWrap<Monitor> {
   Napi::Value Size(const Napi::CallbackInfo& info);
   void Shut();
   static void OnEnvironmentEnd(void* self);
-  static void Deliver(Napi::Env env, Napi::Function callback, std::vector<Notice>* batch);
+  static void Deliver(Napi::Env env, Napi::Function callback, std::shared_ptr<Mailbox>* mailbox);
 
   std::shared_ptr<WatchSet> set_;
+  std::shared_ptr<Mailbox> mailbox_;
   Napi::ThreadSafeFunction deliver_;
   std::thread thread_;
   bool closed_ = false;
