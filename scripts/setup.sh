@@ -18,6 +18,7 @@ look () {
   missing=()
   has gcc || need 'a C compiler' gcc
   has g++ || need 'a C++17 compiler' g++
+  toolchain/find-uv.sh >/dev/null || need "libuv's headers" libuv1-dev
   # Without musl-gcc the shim is linked with glibc: it works, and takes some more memory for each container.
   if [ "$(id -u)" -eq 0 ] && has apt-get; then has musl-gcc || need musl-gcc musl-tools; fi
   [ "$purpose" != build ] || return 0

@@ -65,8 +65,8 @@ function decode (numbers: Float64Array, packets: Uint8Array): MonitorEvent[] {
 }
 
 /**
- * One epoll set (epoll(7)) for every process, shim and OOM notice, waited on by a thread of its own;
- * `onBatch` is called once for all that one wait returned. Errors are system errors with `code`, `errno` and `syscall`.
+ * One epoll set (epoll(7)) for every process, shim and OOM notice, in the event loop (which it keeps alive);
+ * `onBatch` is called once for all that is ready. Errors are system errors with `code`, `errno` and `syscall`.
  */
 export class Monitor {
   readonly #native: NativeMonitor
@@ -121,7 +121,7 @@ export class Monitor {
     this.#native.drop(token)
   }
 
-  /** Ends the thread and closes everything; harmless when done twice. */
+  /** Closes everything; harmless when done twice. */
   close (): void {
     this.#native.close()
   }

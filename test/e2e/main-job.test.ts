@@ -119,7 +119,8 @@ t.test('created, started, started again; removed by itself', async (t) => {
   const overlay = await daemon.post('/containers', { id: 'over', bundle: quick, process: { args: ['/bin/sh', '-c', 'exit $CODE'], env: ['PATH=/bin', 'CODE=9'] } })
   t.equal(overlay.status, 201)
   t.match((await daemon.get('/containers/over/wait')).body, { status: 9 })
-  t.same(await daemon.shims(), [])
+  t.equal((await daemon.delete('/containers/over')).status, 204)
+  t.same(await daemon.shims(), [], 'torn down with the last word')
   events.close()
 })
 

@@ -3,14 +3,13 @@
 #include <fcntl.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
+#include <uv.h>
 
 #include <cerrno>
-#include <cstdio>
 #include <functional>
-#include <iterator>
+#include <memory>
 #include <string>
 #include <system_error>
-#include <utility>
 
 #include "errors.h"
 #include "spawn.h"
@@ -78,81 +77,8 @@ Napi::Value Start(Napi::Env env, const std::shared_ptr<WatchSet>& set, bool star
   return promise;
 }
 
-// Takes a batch into the mailbox and leaves it empty; true when JavaScript has to be called for it.
-bool Post(Mailbox* mailbox, std::vector<Notice>* batch) {
-  if (batch->empty()) return false;
-  const std::lock_guard<std::mutex> lock(mailbox->mutex);
-  std::move(batch->begin(), batch->end(), std::back_inserter(mailbox->pending));
-  batch->clear();
-  return !std::exchange(mailbox->called, true);
-}
-
-}  // namespace
-
-Napi::Function Monitor::Define(Napi::Env env) {
-  return DefineClass(env, "Monitor",
-                     {InstanceMethod<&Monitor::SpawnShim>("spawnShim"), InstanceMethod<&Monitor::ConnectShim>("connectShim"),
-                      InstanceMethod<&Monitor::Run>("run"), InstanceMethod<&Monitor::OpenProcess>("openProcess"),
-                      InstanceMethod<&Monitor::WatchOom>("watchOom"), InstanceMethod<&Monitor::Send>("send"),
-                      InstanceMethod<&Monitor::Signal>("signal"), InstanceMethod<&Monitor::Drop>("drop"),
-                      InstanceMethod<&Monitor::Close>("close"), InstanceAccessor<&Monitor::Size>("size")});
-}
-
-Monitor::Monitor(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Monitor>(info) {
-  try {
-    set_ = std::make_shared<WatchSet>();
-    mailbox_ = std::make_shared<Mailbox>();
-  } catch (const std::system_error& error) {
-    throw SystemError(info.Env(), error.code().value(), error.what());
-  }
-  deliver_ = Napi::ThreadSafeFunction::New(info.Env(), info[0].As<Napi::Function>(), "longshore monitor", 0, 1);
-  thread_ = std::thread([set = set_, mailbox = mailbox_, deliver = deliver_]() mutable {
-    std::vector<Notice> batch;
-    while (set->Wait(-1, &batch)) {
-      if (!Post(mailbox.get(), &batch)) continue;
-      auto data = std::make_unique<std::shared_ptr<Mailbox>>(mailbox);
-      // Without a bound on its queue this fails only while the environment goes down; nobody is left to be told then.
-      // The call that finds it closing gives this thread's hold up by itself.
-      if (deliver.BlockingCall(data.get(), Deliver) != napi_ok) return;
-      (void)data.release();
-    }
-    deliver.Release();
-  });
-  // A worker's or the process's end: the thread must be gone before the environment is.
-  napi_add_env_cleanup_hook(info.Env(), OnEnvironmentEnd, this);
-}
-
-Monitor::~Monitor() {
-  if (!closed_) {
-    napi_remove_env_cleanup_hook(Env(), OnEnvironmentEnd, this);
-    Shut();
-  }
-}
-
-void Monitor::OnEnvironmentEnd(void* self) { static_cast<Monitor*>(self)->Shut(); }
-
-void Monitor::Shut() {
-  if (closed_) return;
-  closed_ = true;
-  set_->Stop();
-  if (thread_.joinable()) thread_.join();
-  set_->Clear();
-  const std::lock_guard<std::mutex> lock(mailbox_->mutex);
-  mailbox_->pending.clear();
-}
-
-// All that is pending in one call: an array of numbers in groups of five and the bytes of all packets.
-void Monitor::Deliver(Napi::Env env, Napi::Function callback, std::shared_ptr<Mailbox>* raw) {
-  const std::unique_ptr<std::shared_ptr<Mailbox>> mailbox(raw);
-  std::vector<Notice> batch;
-  {
-    const std::lock_guard<std::mutex> lock((*mailbox)->mutex);
-    batch.swap((*mailbox)->pending);
-    (*mailbox)->called = false;
-  }
-  // Without an environment the queue is only being emptied; of a closed monitor nothing is told any more.
-  if (static_cast<napi_env>(env) == nullptr || batch.empty()) return;
-  const Napi::HandleScope scope(env);
+// An array of numbers in groups of five and the bytes of all packets.
+std::vector<napi_value> Arguments(Napi::Env env, const std::vector<Notice>& batch) {
   size_t bytes = 0;
   for (const auto& notice : batch) bytes += notice.packet.size();
   constexpr size_t kGroup = 5;
@@ -184,11 +110,118 @@ void Monitor::Deliver(Napi::Env env, Napi::Function callback, std::shared_ptr<Ma
         break;
     }
   }
+  return {numbers, packets};
+}
+
+}  // namespace
+
+Napi::Function Monitor::Define(Napi::Env env) {
+  return DefineClass(env, "Monitor",
+                     {InstanceMethod<&Monitor::SpawnShim>("spawnShim"), InstanceMethod<&Monitor::ConnectShim>("connectShim"),
+                      InstanceMethod<&Monitor::Run>("run"), InstanceMethod<&Monitor::OpenProcess>("openProcess"),
+                      InstanceMethod<&Monitor::WatchOom>("watchOom"), InstanceMethod<&Monitor::Send>("send"),
+                      InstanceMethod<&Monitor::Signal>("signal"), InstanceMethod<&Monitor::Drop>("drop"),
+                      InstanceMethod<&Monitor::Close>("close"), InstanceAccessor<&Monitor::Size>("size")});
+}
+
+// The set's descriptor and the timer of its looks, in libuv's hands. Outlives its monitor until libuv has closed both.
+struct LoopWatch {
+  uv_poll_t poll;
+  uv_timer_t timer;
+  Monitor* monitor;
+  napi_async_cleanup_hook_handle hook = nullptr;
+  int open = 2;
+
+  // 0 or an errno.
+  static int Open(napi_env env, Monitor* monitor, LoopWatch** opened) {
+    uv_loop_t* loop = nullptr;
+    if (napi_get_uv_event_loop(env, &loop) != napi_ok) return ECANCELED;
+    auto watch = std::make_unique<LoopWatch>();
+    watch->monitor = monitor;
+    // Neither can fail for a descriptor that epoll takes, but for want of memory.
+    int error = uv_poll_init(loop, &watch->poll, monitor->set_->descriptor());
+    if (error != 0) return -error;
+    error = uv_timer_init(loop, &watch->timer);
+    watch->poll.data = watch->timer.data = watch.get();
+    *opened = watch.release();
+    if (error == 0) error = uv_poll_start(&(*opened)->poll, UV_READABLE, OnReadable);
+    // A worker's or the process's end: the environment waits until libuv has let go.
+    if (error == 0 && napi_add_async_cleanup_hook(env, OnEnvironmentEnd, *opened, &(*opened)->hook) != napi_ok) error = -ECANCELED;
+    return -error;
+  }
+
+  void Close() {
+    if (monitor == nullptr) return;
+    monitor = nullptr;
+    const auto closed = [](uv_handle_t* handle) {
+      auto* watch = static_cast<LoopWatch*>(handle->data);
+      if (--watch->open > 0) return;
+      if (watch->hook != nullptr) (void)napi_remove_async_cleanup_hook(watch->hook);
+      delete watch;
+    };
+    uv_close(reinterpret_cast<uv_handle_t*>(&poll), closed);
+    uv_close(reinterpret_cast<uv_handle_t*>(&timer), closed);
+  }
+
+  // Descriptors in the set never make its own fail, so the status is of no interest; what is there is read.
+  static void OnReadable(uv_poll_t* poll, int, int) {
+    std::vector<Notice> batch;
+    auto* watch = static_cast<LoopWatch*>(poll->data);
+    watch->monitor->set_->Read(&batch);
+    watch->Schedule(watch->monitor->set_->looking());
+    watch->monitor->Deliver(batch);
+  }
+
+  static void OnTime(uv_timer_t* timer) {
+    std::vector<Notice> batch;
+    auto* watch = static_cast<LoopWatch*>(timer->data);
+    watch->Schedule(watch->monitor->set_->Look(&batch));
+    watch->monitor->Deliver(batch);
+  }
+
+  void Schedule(uint64_t milliseconds) {
+    // Fails only for a timer that is being closed.
+    if (milliseconds != 0 && uv_is_active(reinterpret_cast<uv_handle_t*>(&timer)) == 0) (void)uv_timer_start(&timer, OnTime, milliseconds, 0);
+  }
+
+  static void OnEnvironmentEnd(napi_async_cleanup_hook_handle, void* data) {
+    auto* watch = static_cast<LoopWatch*>(data);
+    if (watch->monitor != nullptr) watch->monitor->Shut();
+  }
+};
+
+Monitor::Monitor(const Napi::CallbackInfo& info)
+    : Napi::ObjectWrap<Monitor>(info), callback_(Napi::Persistent(info[0].As<Napi::Function>())), context_(info.Env(), "longshore monitor") {
   try {
-    callback.Call({numbers, packets});
+    set_ = std::make_shared<WatchSet>();
+  } catch (const std::system_error& error) {
+    throw SystemError(info.Env(), error.code().value(), error.what());
+  }
+  const int error = LoopWatch::Open(info.Env(), this, &watch_);
+  if (error == 0) return;
+  Shut();
+  throw SystemError(info.Env(), error, "uv_poll_start");
+}
+
+Monitor::~Monitor() { Shut(); }
+
+void Monitor::Shut() {
+  if (watch_ == nullptr) return;
+  watch_->Close();
+  watch_ = nullptr;
+  set_->Close();
+}
+
+void Monitor::Deliver(const std::vector<Notice>& batch) {
+  if (batch.empty()) return;
+  const Napi::Env env = Env();
+  const Napi::HandleScope scope(env);
+  try {
+    callback_.MakeCallback(env.Global(), Arguments(env, batch), context_);
   } catch (const Napi::Error& error) {
-    // What JavaScript threw is an uncaught exception there; of an environment that is going down there is nobody to tell.
-    error.ThrowAsJavaScriptException();
+    // What JavaScript threw is an uncaught exception there. While an environment goes down nothing can be called any
+    // more, which comes as an error without a value: nobody is left to be told.
+    if (!error.IsEmpty()) (void)napi_fatal_exception(env, error.Value());
   }
 }
 
@@ -255,10 +288,6 @@ void Monitor::Signal(const Napi::CallbackInfo& info) {
 
 void Monitor::Drop(const Napi::CallbackInfo& info) { set_->Drop(info[0].ToNumber().Uint32Value()); }
 
-void Monitor::Close(const Napi::CallbackInfo& info) {
-  if (closed_) return;
-  napi_remove_env_cleanup_hook(info.Env(), OnEnvironmentEnd, this);
-  Shut();
-}
+void Monitor::Close(const Napi::CallbackInfo&) { Shut(); }
 
 Napi::Value Monitor::Size(const Napi::CallbackInfo& info) { return Napi::Number::New(info.Env(), static_cast<double>(set_->size())); }

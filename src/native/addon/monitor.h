@@ -1,22 +1,14 @@
-// The Monitor class of JavaScript: a watch set, and the thread that waits on it.
+// The Monitor class of JavaScript: a watch set in the event loop.
 #pragma once
 
 #include <napi.h>
 
 #include <memory>
-#include <mutex>
-#include <thread>
 #include <vector>
 
 #include "watch_set.h"
 
-// What the thread has read and JavaScript has not been told yet. While a call is on its way everything joins it, so a
-// busy loop is called once for all that happened meanwhile.
-struct Mailbox {
-  std::mutex mutex;
-  std::vector<Notice> pending;
-  bool called = false;
-};
+struct LoopWatch;
 
 class Monitor : public Napi::ObjectWrap<Monitor> {
  public:
@@ -38,12 +30,12 @@ class Monitor : public Napi::ObjectWrap<Monitor> {
   void Close(const Napi::CallbackInfo& info);
   Napi::Value Size(const Napi::CallbackInfo& info);
   void Shut();
-  static void OnEnvironmentEnd(void* self);
-  static void Deliver(Napi::Env env, Napi::Function callback, std::shared_ptr<Mailbox>* mailbox);
+  // Tells JavaScript of all that one look has found, in one call.
+  void Deliver(const std::vector<Notice>& batch);
 
+  friend struct LoopWatch;
   std::shared_ptr<WatchSet> set_;
-  std::shared_ptr<Mailbox> mailbox_;
-  Napi::ThreadSafeFunction deliver_;
-  std::thread thread_;
-  bool closed_ = false;
+  Napi::FunctionReference callback_;
+  Napi::AsyncContext context_;
+  LoopWatch* watch_ = nullptr;
 };

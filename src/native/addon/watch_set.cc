@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <sys/epoll.h>
-#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -21,9 +20,8 @@
 namespace {
 
 constexpr int kBatch = 256;
-// A killed process may take a while to be counted: a second in all.
-constexpr int kLookMilliseconds = 5;
-constexpr int kLooks = 200;
+// Waits without a pause: a flood of events leaves the loop its turn.
+constexpr int kBatches = 16;
 constexpr size_t kPacketLimit = 4096;
 // Packets read from one connection in one turn, so that a chatty one cannot hold up the others.
 constexpr int kPacketsAtOnce = 64;
@@ -70,22 +68,12 @@ std::optional<uint64_t> OomKills(int fd) {
 
 }  // namespace
 
-WatchSet::WatchSet() : epoll_(epoll_create1(EPOLL_CLOEXEC)), wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
-  epoll_event event{};
-  event.events = EPOLLIN;
-  event.data.u64 = 0;
-  if (!epoll_ || !wake_ || epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, wake_.get(), &event) < 0) {
-    throw std::system_error(errno, std::generic_category(), "epoll");
-  }
+WatchSet::WatchSet() : epoll_(epoll_create1(EPOLL_CLOEXEC)) {
+  if (!epoll_) throw std::system_error(errno, std::generic_category(), "epoll_create1");
 }
 
 uint32_t WatchSet::Add(Kind kind, UniqueFd fd, UniqueFd extra) {
-  const std::lock_guard<std::mutex> lock(mutex_);
-  return AddLocked(kind, std::move(fd), std::move(extra));
-}
-
-uint32_t WatchSet::AddLocked(Kind kind, UniqueFd fd, UniqueFd extra) {
-  if (stopped_) {
+  if (closed_) {
     errno = ECANCELED;
     return 0;
   }
@@ -108,34 +96,31 @@ void WatchSet::Unwatch(Entry* entry) {
 }
 
 void WatchSet::Drop(uint32_t token) {
-  const std::lock_guard<std::mutex> lock(mutex_);
   const auto found = entries_.find(token);
   if (found == entries_.end()) return;
   Unwatch(&found->second);
   entries_.erase(found);
 }
 
-void WatchSet::Clear() {
-  const std::lock_guard<std::mutex> lock(mutex_);
+void WatchSet::Close() {
+  closed_ = true;
   entries_.clear();
+  looking_.clear();
 }
 
-size_t WatchSet::size() {
-  const std::lock_guard<std::mutex> lock(mutex_);
+size_t WatchSet::size() const {
   size_t watched = 0;
   for (const auto& [token, entry] : entries_) watched += entry.watched ? 1 : 0;
   return watched;
 }
 
 int WatchSet::Signal(uint32_t token, int signal) {
-  const std::lock_guard<std::mutex> lock(mutex_);
   const auto found = entries_.find(token);
   if (found == entries_.end() || (found->second.kind != Kind::kProcess && found->second.kind != Kind::kChild)) return ESRCH;
   return syscall(SYS_pidfd_send_signal, found->second.fd.get(), signal, nullptr, 0) < 0 ? errno : 0;
 }
 
 int WatchSet::Send(uint32_t token, const uint8_t* bytes, size_t length) {
-  const std::lock_guard<std::mutex> lock(mutex_);
   const auto found = entries_.find(token);
   if (found == entries_.end() || found->second.kind != Kind::kConnection) return EPIPE;
   ssize_t sent;
@@ -145,41 +130,31 @@ int WatchSet::Send(uint32_t token, const uint8_t* bytes, size_t length) {
   return sent < 0 ? errno : 0;
 }
 
-bool WatchSet::Wait(int timeout, std::vector<Notice>* batch) {
-  epoll_event events[kBatch];
-  int count;
-  do {
-    // Only this thread changes looking_.
-    count = epoll_wait(epoll_.get(), events, kBatch, looking_.empty() ? timeout : kLookMilliseconds);
-  } while (count < 0 && errno == EINTR);
-  const std::lock_guard<std::mutex> lock(mutex_);
-  std::vector<uint32_t> looking;
-  looking.swap(looking_);
-  for (const uint32_t token : looking) {
+void WatchSet::Read(std::vector<Notice>* batch) {
+  for (int round = 0; round < kBatches; round++) {
+    epoll_event events[kBatch];
+    // A closed set has nothing to say, and a signal only ends a wait that has a length.
+    const int count = closed_ ? 0 : epoll_wait(epoll_.get(), events, kBatch, 0);
+    for (int i = 0; i < count; i++) ReadOne(static_cast<uint32_t>(events[i].data.u64), events[i].events, batch);
+    if (count < kBatch) return;
+  }
+}
+
+uint64_t WatchSet::Look(std::vector<Notice>* batch) {
+  std::vector<uint32_t> tokens;
+  tokens.swap(looking_);
+  for (const uint32_t token : tokens) {
     const auto found = entries_.find(token);
     if (found == entries_.end() || !found->second.watched) continue;
     Entry& entry = found->second;
     if (!LookAtCount(token, &entry, entry.extra.get(), batch) && entry.watched && --entry.looks > 0) looking_.push_back(token);
   }
-  for (int i = 0; i < count; i++) {
-    if (events[i].data.u64 != 0) Read(static_cast<uint32_t>(events[i].data.u64), events[i].events, batch);
-  }
-  return !stopped_;
+  return looking();
 }
 
-void WatchSet::Stop() {
-  {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    stopped_ = true;
-  }
-  const uint64_t one = 1;
-  // A full counter means that it is awake already.
-  if (write(wake_.get(), &one, sizeof one) < 0 && errno != EAGAIN) std::abort();
-}
-
-void WatchSet::Read(uint32_t token, uint32_t events, std::vector<Notice>* batch) {
+void WatchSet::ReadOne(uint32_t token, uint32_t events, std::vector<Notice>* batch) {
   const auto found = entries_.find(token);
-  // Dropped after epoll_wait had returned it.
+  // One that was read before it may have taken it out.
   if (found == entries_.end() || !found->second.watched) return;
   Entry* entry = &found->second;
   switch (entry->kind) {
@@ -260,7 +235,7 @@ void WatchSet::ReadConnection(uint32_t token, Entry* entry, std::vector<Notice>*
         std::memcpy(&received, CMSG_DATA(header) + k * sizeof received, sizeof received);
         UniqueFd owned(received);
         // Adding may move the entries: `entry` is not used after this.
-        if (notice.pidfd == 0) notice.pidfd = AddLocked(Kind::kProcess, std::move(owned), UniqueFd());
+        if (notice.pidfd == 0) notice.pidfd = Add(Kind::kProcess, std::move(owned), UniqueFd());
       }
     }
     batch->push_back(std::move(notice));

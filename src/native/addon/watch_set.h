@@ -1,9 +1,7 @@
-// The descriptors that are watched, and what is read from them. Knows nothing of JavaScript.
+// The descriptors that are watched, and what is read from them. Knows nothing of JavaScript; used by one thread.
 #pragma once
 
 #include <cstdint>
-#include <memory>
-#include <mutex>
 #include <optional>
 #include <unordered_map>
 #include <vector>
@@ -31,16 +29,22 @@ class WatchSet {
   // Takes the descriptor over; returns its token, never used again, or 0 with errno set.
   uint32_t Add(Kind kind, UniqueFd fd, UniqueFd extra = UniqueFd());
   void Drop(uint32_t token);
-  void Clear();
-  size_t size();
+  // Closes everything; nothing is added from then on.
+  void Close();
+  size_t size() const;
 
   // Both return 0 or an errno; ESRCH and EPIPE for a token that is gone.
   int Signal(uint32_t token, int signal);
   int Send(uint32_t token, const uint8_t* bytes, size_t length);
 
-  // Waits for the next batch (at most so many milliseconds, -1 for ever); false when Stop() was called.
-  bool Wait(int timeout, std::vector<Notice>* batch);
-  void Stop();
+  // Reads all that is ready now, without waiting.
+  void Read(std::vector<Notice>* batch);
+  // Looks again at the counts that are expected to go up; how long until the next look, 0 for none.
+  uint64_t Look(std::vector<Notice>* batch);
+  uint64_t looking() const { return looking_.empty() ? 0 : kLookMilliseconds; }
+
+  // The set's own descriptor, readable while anything in it is.
+  int descriptor() const { return epoll_.get(); }
 
  private:
   struct Entry {
@@ -52,16 +56,17 @@ class WatchSet {
     int looks = 0;  // v1: how often the count is still to be looked at
   };
 
-  void Read(uint32_t token, uint32_t events, std::vector<Notice>* batch);
+  // A killed process may take a while to be counted: a second in all.
+  static constexpr uint64_t kLookMilliseconds = 5;
+  static constexpr int kLooks = 200;
+
+  void ReadOne(uint32_t token, uint32_t events, std::vector<Notice>* batch);
   void ReadConnection(uint32_t token, Entry* entry, std::vector<Notice>* batch);
   bool LookAtCount(uint32_t token, Entry* entry, int fd, std::vector<Notice>* batch);
   void Unwatch(Entry* entry);
-  uint32_t AddLocked(Kind kind, UniqueFd fd, UniqueFd extra);
 
-  std::mutex mutex_;
   UniqueFd epoll_;
-  UniqueFd wake_;
-  bool stopped_ = false;
+  bool closed_ = false;
   uint32_t next_ = 1;
   std::unordered_map<uint32_t, Entry> entries_;
   std::vector<uint32_t> looking_;  // v1 groups whose count is expected to go up
