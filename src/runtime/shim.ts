@@ -230,11 +230,25 @@ export class Shim {
     } else if (packet.type === packetType.result) {
       const pending = this.#pending.get(packet.tag)
       this.#pending.delete(packet.tag)
-      if (packet.op === shimOp.create) this.state = packet.waitStatus === 0 && packet.error === 0 ? shimState.created : shimState.createFailed
+      if (packet.op === shimOp.create) this.#created(packet)
       if (packet.op === shimOp.start && packet.waitStatus === 0 && this.state === shimState.created) this.state = shimState.running
       pending?.resolve({ waitStatus: packet.waitStatus, error: packet.error, pid: packet.pid })
     } else if (packet.type === packetType.exit) {
       this.#exited(packet)
+    }
+  }
+
+  #created ({ waitStatus, error, pid }: ShimPacket): void {
+    const succeeded = waitStatus === 0 && error === 0 && pid > 0
+    this.state = succeeded ? shimState.created : shimState.createFailed
+    if (!succeeded || this.#init !== undefined) return
+    // The shim could not send a descriptor of init. It has ended, then, and its exit follows; unless it was never the shim's child.
+    try {
+      this.#adopt(this.#watch.monitor.openProcess(pid))
+    } catch (failure) {
+      if (!hasCode(failure, 'ESRCH')) throw failure
+      this.#initStatus = null
+      this.onInitEnded(null)
     }
   }
 
