@@ -131,8 +131,13 @@ export class Daemon {
     this.socket = join(this.state, 'longshore.sock')
   }
 
+  /** The directories, without a daemon yet. */
+  static async prepare (): Promise<Daemon> {
+    return new Daemon(await mkdtemp(join(tmpdir(), 'longshore-')))
+  }
+
   static async start (args: string[] = [], env: Record<string, string> = {}): Promise<Daemon> {
-    const daemon = new Daemon(await mkdtemp(join(tmpdir(), 'longshore-')))
+    const daemon = await Daemon.prepare()
     await daemon.launch(args, env)
     return daemon
   }

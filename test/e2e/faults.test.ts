@@ -1,0 +1,149 @@
+/** What goes wrong below the daemon: a runtime that hangs or fails, a shim that is killed, memory that runs out. */
+import t, { type Test } from 'tap'
+import { existsSync } from 'node:fs'
+import { readFile, readdir, rm, stat, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { Daemon, trap } from '../support/daemon.ts'
+
+/** runc, except that the file `fault` may name a subcommand and what it does instead: hang, fail. */
+const runtimeScript = `#!/bin/sh
+read -r what how < "$(dirname "$0")/fault" 2>/dev/null
+for command; do case $command in create | start | delete | state | kill) break ;; esac; done
+if [ "$command" = "$what" ]; then
+  case $how in
+    hang) exec sleep 1000 ;;
+    fail) echo 'told to fail' >&2; exit 1 ;;
+  esac
+fi
+exec runc "$@"
+`
+
+async function faulty (t: Test, ...args: string[]): Promise<{ daemon: Daemon, fault: (what?: string) => Promise<void> }> {
+  const daemon = await Daemon.prepare()
+  t.teardown(async () => await daemon.destroy())
+  const runtime = join(daemon.directory, 'runtime')
+  await writeFile(runtime, runtimeScript, { mode: 0o755 })
+  await daemon.launch(['--runtime', runtime, ...args])
+  return { daemon, fault: async (what) => what === undefined ? await rm(join(daemon.directory, 'fault')) : await writeFile(join(daemon.directory, 'fault'), `${what}\n`) }
+}
+
+async function nothingLeft (t: Test, daemon: Daemon): Promise<void> {
+  t.same(await daemon.shims(), [], 'no shim')
+  t.same(await readdir(join(daemon.state, 'runs')), [], 'no run directory')
+  t.same(await readdir(join(daemon.root, 'containers')), [], 'no container directory')
+  t.same(await readdir(join(daemon.state, 'runtime')).catch(() => []), [], 'nothing of the runtime')
+}
+
+t.test('a runtime that hangs in create is ended; the answer names the step, and nothing is left', async (t) => {
+  const { daemon, fault } = await faulty(t, '--start-timeout', '0.5')
+  const bundle = await daemon.bundle('sleep', ['/bin/sleep', '1000'])
+  await fault('create hang')
+  const hung = await daemon.post('/containers', { id: 'hung', bundle })
+  t.equal(hung.status, 504)
+  t.match(hung.body, { code: 'timeout', step: 'runtime create', taskId: String })
+  t.match((await daemon.get(`/tasks/${hung.body.taskId}`)).body, { kind: 'create', status: 'failed', error: { code: 'timeout' } })
+  t.equal((await daemon.get('/containers/hung')).status, 404)
+  await nothingLeft(t, daemon)
+  await fault()
+  t.equal((await daemon.post('/containers', { id: 'hung', bundle })).status, 201, 'its name is free')
+})
+
+t.test('a runtime that hangs in start: told as a failed start, and the container can be deleted', async (t) => {
+  const { daemon, fault } = await faulty(t, '--start-timeout', '0.5')
+  const events = await daemon.events()
+  const bundle = await daemon.bundle('sleep', ['/bin/sleep', '1000'])
+  await fault('start hang')
+  const other = daemon.get('/containers')
+  t.equal((await daemon.post('/containers', { id: 'made', bundle, start: false })).status, 201)
+  const started = await daemon.post('/containers/made/start')
+  t.match(started.body, { status: 504, code: 'timeout', step: 'runtime start' })
+  t.equal((await other).status, 200)
+  t.match((await events.type('StateStartFailed', 'made')).data, { error: { code: 'timeout' } })
+  t.match((await daemon.get('/containers/made')).body, { status: 'stopped', exit: { status: null, reason: 'start-failed' } })
+  t.same(await daemon.shims(), [])
+  await fault()
+  t.equal((await daemon.post('/containers/made/start')).status, 200, 'the next start is a new run')
+  t.equal((await daemon.delete('/containers/made?force=true')).status, 204)
+  t.same(events.types('made'), ['StateCreate', 'StateStartFailed', 'StateStart', 'StateExit', 'StateDelete'])
+  await nothingLeft(t, daemon)
+  events.close()
+})
+
+t.test('a delete that stops half way is told, and goes on where it stopped', async (t) => {
+  const { daemon, fault } = await faulty(t)
+  const events = await daemon.events()
+  const bundle = await daemon.bundle('trap', trap(6))
+  await daemon.post('/containers', { id: 'half', bundle })
+  await fault('delete fail')
+  t.match((await daemon.post('/containers/half/stop', { timeout: 5 })).body, { status: 'stopped', exit: { status: 6 } }, 'the exit is told first')
+  const failed = await daemon.delete('/containers/half')
+  t.match(failed.body, { status: 422, code: 'runtime_failed' })
+  t.match((await daemon.get('/containers/half')).body, { status: 'stopped', exit: { status: 6 } })
+  await fault()
+  t.equal((await daemon.delete('/containers/half')).status, 204)
+  t.same(events.types('half'), ['StateCreate', 'StateStart', 'StateExit', 'StateDelete'])
+  await nothingLeft(t, daemon)
+  events.close()
+})
+
+t.test('a shim that is killed: the container ends with it, once, and is torn down', async (t) => {
+  const daemon = await Daemon.start()
+  t.teardown(async () => await daemon.destroy())
+  const events = await daemon.events()
+  const bundle = await daemon.bundle('sleep', ['/bin/sleep', '1000'])
+  const { body } = await daemon.post('/containers', { id: 'bereft', bundle })
+  const [shim = 0] = await daemon.shims()
+  process.kill(shim, 'SIGKILL')
+  t.match((await events.type('StateExit', 'bereft')).data, { exit: { reason: 'monitor-lost', outputComplete: false } })
+  // Whoever is above the shim has to reap it, and may take its time.
+  t.match(await readFile(`/proc/${body.pid}/stat`, 'utf8').catch(() => 'gone'), /^gone|\) Z /)
+  t.equal((await daemon.delete('/containers/bereft')).status, 204)
+  t.same(events.types('bereft'), ['StateCreate', 'StateStart', 'StateExit', 'StateDelete'])
+  await nothingLeft(t, daemon)
+  events.close()
+})
+
+t.test('memory that runs out is told before the exit', { skip: existsSync('/sys/fs/cgroup/memory/memory.oom_control') ? false : 'no memory controller of cgroup v1 here' }, async (t) => {
+  const daemon = await Daemon.start()
+  t.teardown(async () => await daemon.destroy())
+  const events = await daemon.events()
+  const small = (config: any): void => { config.linux.resources.memory = { limit: 16 * 1024 * 1024 } } // any: config.json is the test's to bend
+  const child = await daemon.bundle('child', ['/bin/sh', '-c', 'tail /dev/zero; exit 3'], small)
+  const init = await daemon.bundle('init', ['/bin/tail', '/dev/zero'], small)
+  for (const [id, bundle, exit] of [['child', child, { status: 3, signal: null, oomKilled: true }], ['init', init, { status: 137, signal: 'SIGKILL', oomKilled: true }]] as const) {
+    await daemon.post('/containers', { id, bundle })
+    t.match((await events.type('StateExit', id)).data.exit, exit)
+    t.same(events.types(id), ['StateCreate', 'StateStart', 'StateOOM', 'StateExit'])
+  }
+  events.close()
+})
+
+t.test("the shim's memory, with 20 running", async (t) => {
+  const daemon = await Daemon.start()
+  t.teardown(async () => await daemon.destroy())
+  const bundle = await daemon.bundle('sleep', ['/bin/sleep', '1000'])
+  for (let n = 0; n < 20; n++) await daemon.post('/containers', { id: `many-${n}`, bundle })
+  const shims = await daemon.shims()
+  t.equal(shims.length, 20)
+  const kilobytes = await Promise.all(shims.map(async (pid) => Number(/^Pss:\s+(\d+)/m.exec(await readFile(`/proc/${pid}/smaps_rollup`, 'utf8'))?.[1])))
+  const mean = kilobytes.reduce((sum, one) => sum + one) / shims.length
+  t.ok(mean > 0 && mean <= 100, `${mean.toFixed(1)} KiB of PSS each`)
+})
+
+t.test('files are for their owner only', async (t) => {
+  const daemon = await Daemon.start()
+  t.teardown(async () => await daemon.destroy())
+  const bundle = await daemon.bundle('out', ['/bin/sh', '-c', 'echo said; sleep 1000'])
+  await daemon.post('/containers', { id: 'kept', bundle })
+  for (const top of [daemon.root, daemon.state]) {
+    for (const entry of await readdir(top, { recursive: true, withFileTypes: true })) {
+      const path = join(entry.parentPath, entry.name)
+      // The runtime keeps its own state by its own rules, in a directory that nobody else can enter.
+      if (path.startsWith(join(daemon.state, 'runtime')) || path === daemon.socket || entry.isSymbolicLink()) continue
+      // A record that is just being written goes by another name for a moment.
+      const mode = await stat(path).then((stats) => stats.mode, () => 0)
+      if ((mode & 0o077) !== 0) t.fail(`${path} has mode ${(mode & 0o777).toString(8)}`)
+    }
+  }
+  t.pass('all looked at')
+})
