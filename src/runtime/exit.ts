@@ -10,6 +10,8 @@ export type ExitFacts = {
   outputComplete: boolean
   /** set when the status alone does not tell the reason */
   reason?: 'monitor-lost' | 'host-rebooted' | 'start-failed'
+  /** from the shim's record: the runtime's start had succeeded */
+  started?: boolean
 }
 
 /** The one record of an exit that clients see, from what is known; nothing is invented (an unseen status stays null). */

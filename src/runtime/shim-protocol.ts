@@ -8,7 +8,7 @@ const packetSize = 64
 export const packetType = { hello: 1, result: 2, exit: 3, op: 16, abort: 17, ack: 18, quit: 19 } as const
 export const shimOp = { create: 1, start: 2, delete: 3, deleteForce: 4 } as const
 export const shimState = { creating: 1, created: 2, running: 3, exited: 4, deleted: 5, createFailed: 6 } as const
-export const shimFlag = { outputComplete: 1, oomKnown: 2, unacked: 4 } as const
+export const shimFlag = { outputComplete: 1, oomKnown: 2, started: 4 } as const
 
 export type ShimPacket = {
   type: number

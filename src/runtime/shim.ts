@@ -42,6 +42,8 @@ export class Shim {
   /** init's pid, 0 until the runtime's create has succeeded */
   initPid = 0
   state: number = shimState.creating
+  /** the runtime's start has succeeded */
+  started = false
   onExit: (facts: ExitFacts) => void = () => {}
   onInitEnded: (status: number | null) => void = () => {}
   onGone: () => void = () => {}
@@ -225,6 +227,7 @@ export class Shim {
     if (packet.pid > 0) this.initPid = packet.pid
     if (packet.type === packetType.hello) {
       this.state = packet.state
+      this.started = (packet.flags & shimFlag.started) !== 0
       if (packet.state === shimState.exited || packet.state === shimState.deleted) this.#exited(packet)
       this.#greeted()
     } else if (packet.type === packetType.result) {

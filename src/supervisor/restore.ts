@@ -5,7 +5,6 @@ import { Container, recordVersion, type ContainerRecord } from '../runtime/conta
 import { nowNs, type ExitFacts } from '../runtime/exit.ts'
 import { removeTree } from '../runtime/files.ts'
 import { Shim } from '../runtime/shim.ts'
-import { shimState } from '../runtime/shim-protocol.ts'
 import { DeleteTask, tearDown } from './delete.ts'
 import { ExitTask, readExitRecord } from './exit.ts'
 import { killAll } from './kill.ts'
@@ -134,7 +133,7 @@ class RestoreTask extends Task<void> {
     if (shim !== undefined && !shim.gone) {
       if (shim.initPid > 0) run.pid = shim.initPid
       if (container.init !== undefined) container.init.pid = run.pid
-      if (run.phase === 'created' && shim.state === shimState.running) await this.#started(supervisor, container)
+      if (run.phase === 'created' && shim.started) await this.#started(supervisor, container)
       await arm(supervisor, container)
       save(supervisor, container)
       return
@@ -181,6 +180,7 @@ class RestoreTask extends Task<void> {
       facts = { waitStatus: null, exitedAtNs: nowNs(), oomKills: null, outputComplete: false, reason: sameBoot ? 'monitor-lost' : 'host-rebooted' }
     }
     if (!sameBoot) run.cgroup = null
+    if (run.phase === 'created' && facts.started === true) await this.#started(supervisor, container)
     init.ended = facts
     void supervisor.send(new ExitTask({ containerId: container.id, runId: run.runId, process: init }))
   }

@@ -38,7 +38,9 @@ t.test('a runtime that hangs in create is ended; the answer names the step, and 
   const { daemon, fault } = await faulty(t, '--start-timeout', '0.5')
   const bundle = await daemon.bundle('sleep', ['/bin/sleep', '1000'])
   await fault('create hang')
+  const began = performance.now()
   const hung = await daemon.post('/containers', { id: 'hung', bundle })
+  t.ok(performance.now() - began < 4000, 'it does not take the end of its shim to end it')
   t.equal(hung.status, 504)
   t.match(hung.body, { code: 'timeout', step: 'runtime create', taskId: String })
   t.match((await daemon.get(`/tasks/${hung.body.taskId}`)).body, { kind: 'create', status: 'failed', error: { code: 'timeout' } })
@@ -115,6 +117,17 @@ t.test('memory that runs out is told before the exit', { skip: existsSync('/sys/
     t.match((await events.type('StateExit', id)).data.exit, exit)
     t.same(events.types(id), ['StateCreate', 'StateStart', 'StateOOM', 'StateExit'])
   }
+
+  const later = await daemon.bundle('later', ['/bin/sh', '-c', 'while [ ! -e /tmp/go ]; do sleep 0.1; done; tail /dev/zero; exit 4'], small)
+  const { body } = await daemon.post('/containers', { id: 'later', bundle: later })
+  await daemon.stop('SIGKILL')
+  await writeFile(join(later, 'rootfs/tmp/go'), '')
+  while (existsSync(`/proc/${body.pid}`)) await new Promise((resolve) => setImmediate(resolve))
+  await daemon.launch()
+  const missed = await daemon.events('from=earliest')
+  t.match((await missed.type('StateExit', 'later')).data.exit, { status: 4, oomKilled: true })
+  t.same(missed.types('later'), ['StateCreate', 'StateStart', 'StateOOM', 'StateExit'], 'also when nobody watched')
+  missed.close()
   events.close()
 })
 

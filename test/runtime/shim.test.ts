@@ -89,12 +89,12 @@ t.test('an exit is on disk, and is told until it was acknowledged', async (t) =>
   // Nobody is connected: the exit goes to disk and waits for whoever comes.
   let record: ExitFacts | undefined
   while (record === undefined) record = await readExitRecord(outDir, 'init')
-  t.match(record, { waitStatus: 9, outputComplete: true, oomKills: null })
+  t.match(record, { waitStatus: 9, outputComplete: true, oomKills: null, started: false })
   t.equal((await stat(join(outDir, 'init.exit'))).mode & 0o777, 0o600)
   for (const time of ['first', 'second'] as const) {
     const again = await Shim.connect(watch, runDir)
     await again?.hello()
-    t.match(again?.exit, record, `told to the ${time} that asks`)
+    t.match(again?.exit, { ...record, started: undefined }, `told to the ${time} that asks`)
     if (time === 'first') again?.release()
     else if (again !== undefined) await finish(again)
   }
@@ -102,12 +102,13 @@ t.test('an exit is on disk, and is told until it was acknowledged', async (t) =>
 })
 
 t.test('started, ended, deleted', async (t) => {
-  const { directory, mode, spawn } = await house(t, `exec ${process.execPath} -e 'require("fs").readFileSync(process.argv[1]); process.exit(41)' "$(dirname "$0")/go"`)
+  const { directory, mode, outDir, spawn } = await house(t, `exec ${process.execPath} -e 'require("fs").readFileSync(process.argv[1]); process.exit(41)' "$(dirname "$0")/go"`)
   await promisify(execFile)('mkfifo', [join(mode, 'go')])
   const { shim, created } = await spawn()
   await created
   t.match(await shim.start(), { waitStatus: 0, error: 0 })
   t.match(await exitOf(shim), { waitStatus: 41 << 8 })
+  t.match(await readExitRecord(outDir, 'init'), { waitStatus: 41 << 8, started: true })
   t.match(await shim.delete(true), { waitStatus: 0, error: 0 })
   t.equal(await readFile(join(mode, 'deleted'), 'utf8'), `${mode} delete --force box\n`)
   t.ok((await stat(join(directory, 'run/pid'))).isFile())
@@ -168,6 +169,16 @@ t.test('output is kept in order, in segments of a bounded size, and the newest s
     const next = offsets[index + 1]
     if (next !== undefined) t.equal((offsets[index] ?? 0) + (await stat(join(outDir, name))).size, next, 'a name is the offset of its first byte')
   }
+  await finish(shim)
+})
+
+t.test('a background child that holds the output does not delay the exit, which says so', async (t) => {
+  const { outDir, spawn } = await house(t, 'sleep 1000 2> /dev/null & echo $!; exit 3')
+  const { shim, created } = await spawn()
+  await created
+  t.match(await exitOf(shim), { waitStatus: 3 << 8, outputComplete: false })
+  const [said] = await output(outDir)
+  process.kill(Number(said?.text), 'SIGKILL')
   await finish(shim)
 })
 

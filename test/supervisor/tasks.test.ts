@@ -1,6 +1,9 @@
 import t from 'tap'
 import { LongshoreError } from '../../src/errors.ts'
+import type { Process } from '../../src/runtime/process.ts'
+import { ExitTask } from '../../src/supervisor/exit.ts'
 import { Lanes, Slots } from '../../src/supervisor/lanes.ts'
+import type { Supervisor } from '../../src/supervisor/supervisor.ts'
 import { Task } from '../../src/supervisor/task.ts'
 import { isLive, next, transitions, type Status } from '../../src/runtime/states.ts'
 import { makeApi } from '../support/api.ts'
@@ -111,6 +114,15 @@ t.test('lanes forget a container that has nothing to do', async (t) => {
   await new Promise<void>((resolve) => lanes.push('a', async () => resolve()))
   await new Promise((resolve) => setImmediate(resolve))
   t.equal(lanes.busy, 0)
+})
+
+t.test('the exit of an earlier run ends nothing', async (t) => {
+  const container = { run: { runId: 'later' } }
+  const supervisor = { containers: new Map([['a', container]]) } as unknown as Supervisor
+  const init = { ended: { waitStatus: 0 }, exit: null, isInit: true } as unknown as Process
+  await new ExitTask({ containerId: 'a', runId: 'earlier', process: init }).execute(supervisor)
+  await new ExitTask({ containerId: 'gone', runId: 'earlier', process: init }).execute(supervisor)
+  t.same(container, { run: { runId: 'later' } }, 'nothing was asked of the supervisor')
 })
 
 t.test('the table of states', async (t) => {

@@ -154,8 +154,7 @@ uint64_t WatchSet::Look(std::vector<Notice>* batch) {
 
 void WatchSet::ReadOne(uint32_t token, uint32_t events, std::vector<Notice>* batch) {
   const auto found = entries_.find(token);
-  // One that was read before it may have taken it out.
-  if (found == entries_.end() || !found->second.watched) return;
+  if (found == entries_.end()) return;
   Entry* entry = &found->second;
   switch (entry->kind) {
     case Kind::kConnection: {

@@ -19,8 +19,8 @@ int record_write(const struct ending *ending) {
   char kills[24] = "null";
   if (record_path(temporary, sizeof temporary, ".tmp") < 0 || record_path(path, sizeof path, "") < 0) return ENAMETOOLONG;
   if (ending->oom_known) (void) snprintf(kills, sizeof kills, "%llu", (unsigned long long) ending->oom_kills);
-  int length = snprintf(text, sizeof text, "{\"processId\":\"init\",\"pid\":%d,\"waitStatus\":%d,\"exitedAtNs\":\"%lld\",\"oomKills\":%s,\"outputComplete\":%s}\n",
-    (int) ending->pid, ending->wait_status, (long long) ending->time_ns, kills, ending->output_complete ? "true" : "false");
+  int length = snprintf(text, sizeof text, "{\"processId\":\"init\",\"pid\":%d,\"waitStatus\":%d,\"exitedAtNs\":\"%lld\",\"oomKills\":%s,\"outputComplete\":%s,\"started\":%s}\n",
+    (int) ending->pid, ending->wait_status, (long long) ending->time_ns, kills, ending->output_complete ? "true" : "false", ending->started ? "true" : "false");
   int file = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
   if (file < 0) return errno;
   ssize_t written;

@@ -109,11 +109,12 @@ static void tell(struct shim_packet *packet, bool with_init) {
 
 static void describe_ending(struct shim_packet *packet) {
   packet->pid = init;
+  packet->flags = started ? FLAG_STARTED : 0;
   if (!init_reaped) return;
   packet->wait_status = ending.wait_status;
   packet->time_ns = ending.time_ns;
   packet->oom_kills = ending.oom_kills;
-  packet->flags = (ending.output_complete ? FLAG_OUTPUT_COMPLETE : 0) | (ending.oom_known ? FLAG_OOM_KNOWN : 0) | (acknowledged ? 0 : FLAG_UNACKED);
+  packet->flags |= (ending.output_complete ? FLAG_OUTPUT_COMPLETE : 0) | (ending.oom_known ? FLAG_OOM_KNOWN : 0);
 }
 
 static void tell_hello(void) {
@@ -157,7 +158,7 @@ static void init_ended(int status, int64_t time_ns) {
   state = STATE_EXITED;
   bool out = drain(STREAM_STDOUT, DRAIN_LIMIT);
   bool err = drain(STREAM_STDERR, DRAIN_LIMIT);
-  ending = (struct ending) { .pid = init, .wait_status = status, .time_ns = time_ns, .output_complete = !out && !err };
+  ending = (struct ending) { .pid = init, .wait_status = status, .time_ns = time_ns, .output_complete = !out && !err, .started = started };
   ending.oom_known = oom_count(&ending.oom_kills);
   recorded = record_write(&ending) == 0;
   describe_ending(&packet);
@@ -195,6 +196,11 @@ static void call_ended(int status) {
   if (ended.op == OP_START && status == 0) {
     started = true;
     if (state == STATE_CREATED) state = STATE_RUNNING;
+    /* A short init may have been reaped before the runtime that started it. */
+    if (init_reaped) {
+      ending.started = true;
+      recorded = record_write(&ending) == 0;
+    }
   }
   if ((ended.op == OP_DELETE || ended.op == OP_DELETE_FORCE) && status == 0 && (init == 0 || init_reaped)) state = STATE_DELETED;
   tell_result(ended.op, ended.tag, status, 0);

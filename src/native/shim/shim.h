@@ -53,6 +53,7 @@ struct ending {
   bool oom_known;
   uint64_t oom_kills;
   bool output_complete;
+  bool started;
 };
 int record_write(const struct ending *ending);
 void record_sync(void);
