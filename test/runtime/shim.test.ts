@@ -23,8 +23,11 @@ case $command in
     if [ -e "$mode/reaped" ]; then sh "$mode/init" & echo $! > "$2"; wait; exit 0; fi
     # By way of a subshell that ends, init is the shim's child at once.
     (sh "$mode/init" & echo $! > "$2")
+    cp "$2" "$mode/pid"
     if [ -e "$mode/linger" ]; then while [ -e "/proc/$(cat "$2")" ]; do :; done; fi ;;
-  start) echo > "$mode/go" ;;
+  start)
+    echo > "$mode/go"
+    while [ -e "/proc/$(cat "$mode/pid")" ]; do :; done ;;
   delete) echo "$@" > "$mode/deleted" ;;
 esac
 `
@@ -101,7 +104,7 @@ t.test('an exit is on disk, and is told until it was acknowledged', async (t) =>
   t.equal(await Shim.connect(watch, runDir), undefined, 'nobody listens any more')
 })
 
-t.test('started, ended, deleted', async (t) => {
+t.test('started, ended before the start has returned, deleted', async (t) => {
   const { directory, mode, outDir, spawn } = await house(t, `exec ${process.execPath} -e 'require("fs").readFileSync(process.argv[1]); process.exit(41)' "$(dirname "$0")/go"`)
   await promisify(execFile)('mkfifo', [join(mode, 'go')])
   const { shim, created } = await spawn()
@@ -173,7 +176,7 @@ t.test('output is kept in order, in segments of a bounded size, and the newest s
 })
 
 t.test('a background child that holds the output does not delay the exit, which says so', async (t) => {
-  const { outDir, spawn } = await house(t, 'sleep 1000 2> /dev/null & echo $!; exit 3')
+  const { outDir, spawn } = await house(t, 'exec 2> /dev/null; sleep 1000 & echo $!; exit 3')
   const { shim, created } = await spawn()
   await created
   t.match(await exitOf(shim), { waitStatus: 3 << 8, outputComplete: false })
