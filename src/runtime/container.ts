@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { randomBytes } from 'node:crypto'
 import type { ContainerView, CreateRequest, ExitView } from '../schemas/index.ts'
 import { writeWhole } from './files.ts'
+import { globalArgs } from './oci.ts'
 import { Process } from './process.ts'
 import { next, type Move, type Status } from './states.ts'
 import type { OciProcess } from './bundle.ts'
@@ -141,6 +142,11 @@ export class Container {
   /** Where the run's sockets and the runtime's log are; gone after its teardown. */
   get runDir (): string {
     return join(this.#state, 'runs', this.run?.runId ?? '')
+  }
+
+  /** The arguments before the runtime's subcommand. Its --root is longshore's own, apart from that of any other user of the same runtime. */
+  get globalArgs (): string[] {
+    return globalArgs(this.runtimeArgs, join(this.#state, 'runtime'), join(this.runDir, 'runtime.log'))
   }
 
   /** Changes the status by the table of states; throws where the table has no such move. */

@@ -1,6 +1,5 @@
 import { mkdir } from 'node:fs/promises'
 import { randomBytes } from 'node:crypto'
-import { join } from 'node:path'
 import { LongshoreError } from '../errors.ts'
 import type { ContainerView, CreateRequest } from '../schemas/index.ts'
 import { loadBundle } from '../runtime/bundle.ts'
@@ -8,8 +7,8 @@ import { Container, recordVersion } from '../runtime/container.ts'
 import { nowNs, timestamp } from '../runtime/exit.ts'
 import { removeTree } from '../runtime/files.ts'
 import { parseSignal } from '../runtime/signals.ts'
-import { tearDown } from './delete.ts'
-import { createRun, save } from './run.ts'
+import { DeleteTask } from './delete.ts'
+import { createRun } from './run.ts'
 import { StartTask, startFailed } from './start.ts'
 import type { Supervisor } from './supervisor.ts'
 import { Task, type TaskContext } from './task.ts'
@@ -66,7 +65,7 @@ export class CreateTask extends Task<ContainerView> {
           told = true
         }
       })
-      save(supervisor, container)
+      supervisor.save(container)
       options.observe('create', Number(process.hrtime.bigint() - began) / 1e9)
     } catch (error) {
       if (told) throw error
@@ -79,13 +78,9 @@ export class CreateTask extends Task<ContainerView> {
 
   /** The runtime refused, or the daemon could not: the reason is told, and nothing stays. */
   async #undo (supervisor: Supervisor, container: Container, error: unknown): Promise<never> {
-    try {
-      await tearDown(supervisor, this, container)
-    } catch (failure) {
-      supervisor.log.error({ err: failure, container: container.id }, 'a failed create could not be torn down whole')
-    }
     await container.forget()
-    await removeTree(join(container.root))
+    await new DeleteTask({ containerId: container.id, container, noEvent: true }).execute(supervisor)
+    await removeTree(container.root)
     if (container.run !== null) await startFailed(supervisor, this, container, error)
     throw error
   }

@@ -1,16 +1,14 @@
-import { mkdir } from 'node:fs/promises'
-import { join } from 'node:path'
-import { LongshoreError, hasCode } from '../errors.ts'
+import { LongshoreError } from '../errors.ts'
 import type { ExitView } from '../schemas/index.ts'
 import type { Container } from '../runtime/container.ts'
 import type { Process } from '../runtime/process.ts'
 import { removeTree } from '../runtime/files.ts'
-import { processesOf } from '../runtime/cgroup.ts'
 import { killAll, killInit, stopped } from './kill.ts'
-import { clearRun, runtimeArguments, save, tellOom } from './run.ts'
+import { tellOom } from './oom.ts'
 import { isLive } from '../runtime/states.ts'
 import type { Supervisor } from './supervisor.ts'
 import { Task, type TaskContext } from './task.ts'
+import { tearDown } from './teardown.ts'
 
 export type DeleteInput = {
   containerId: string
@@ -19,8 +17,10 @@ export type DeleteInput = {
   process?: Process
   /** how the run ended, to be told before it is torn down */
   exit?: ExitView
-  /** a failed start is torn down without a StateExit */
+  /** torn down without a StateExit: a failed start, or a run whose exit was told before */
   noEvent?: boolean
+  /** one that is not listed, since nobody was told of it yet */
+  container?: Container
   /** remove the container too, not only its run */
   remove?: boolean
   /** kill a live one first */
@@ -29,9 +29,6 @@ export type DeleteInput = {
 
 /** seconds that a killed container has to be gone */
 const killLimit = 20
-/** seconds for a runtime call made without a shim, and for a shim to quit */
-const directLimit = 30
-const quitLimit = 2
 
 /**
  * The one owner of `runtime delete`: tells the exit, tears the run down, and removes the container when asked
@@ -53,14 +50,14 @@ export class DeleteTask extends Task<void> {
   }
 
   async execute (supervisor: Supervisor): Promise<void> {
-    const { containerId, runId, exit, process: ended, noEvent, remove, force } = this.#input
+    const { containerId, runId, exit, process: ended, remove, force } = this.#input
     if (force === true) {
       await this.#killAndRemove(supervisor)
       return
     }
-    const container = supervisor.find(containerId)
+    const container = this.#input.container ?? supervisor.find(containerId)
     if (runId !== undefined && container.run?.runId !== runId) return
-    if (exit !== undefined && noEvent !== true) await this.#tell(supervisor, container, ended, exit)
+    if (exit !== undefined) await this.#tell(supervisor, container, ended, exit)
     if (remove === true) container.mayMove('remove')
     const gone = remove === true || (exit !== undefined && container.autoRemove)
     const began = process.hrtime.bigint()
@@ -72,7 +69,7 @@ export class DeleteTask extends Task<void> {
       return
     }
     if (gone) await removeContainer(supervisor, this, container)
-    else save(supervisor, container)
+    else supervisor.save(container)
     supervisor.options.observe('delete', Number(process.hrtime.bigint() - began) / 1e9)
   }
 
@@ -125,65 +122,6 @@ export class DeleteTask extends Task<void> {
     })
     container.shim?.acknowledge()
   }
-}
-
-/** Ends whatever is left of the current run: processes, the runtime's state, the shim, the state directory. */
-export async function tearDown (supervisor: Supervisor, task: Task<unknown>, container: Container): Promise<void> {
-  const { run, shim } = container
-  if (run === null || run.tornDown) return
-  // Processes that outlived init (a pid namespace shared with the host) are not for the runtime to find.
-  if (run.exit !== null && run.cgroup !== null && (await processesOf(run.cgroup)).length > 0) await killAll(supervisor, container)
-  const force = run.exit === null || run.exit.reason === 'start-failed'
-  let done = false
-  if (shim !== undefined && !shim.gone) {
-    try {
-      const result = await supervisor.runtimeCall(task, 'runtime delete', async (got) => {
-        got(shim)
-        return await shim.delete(force)
-      })
-      done = result.waitStatus === 0 && result.error === 0
-    } catch (error) {
-      supervisor.log.warn({ err: error, container: container.id }, 'the shim could not delete the run; the daemon does it itself')
-    }
-  }
-  if (!done) await deleteDirectly(supervisor, task, container)
-  if (run.cgroup !== null && run.exit === null) await killAll(supervisor, container)
-  if (shim !== undefined && !shim.gone) {
-    task.step = 'waiting for the shim to end'
-    shim.acknowledge()
-    shim.quit()
-    const timer = setTimeout(() => shim.kill(), quitLimit * 1000)
-    await shim.ended
-    clearTimeout(timer)
-  }
-  await clearRun(supervisor, container)
-}
-
-/** `runtime delete --force` without a shim. Whether it was needed is decided by the runtime's `state`, never by its wording. */
-async function deleteDirectly (supervisor: Supervisor, task: Task<unknown>, container: Container): Promise<void> {
-  const { run } = container
-  if (run === null) return
-  // The directory went with a reboot, perhaps; the runtime's log is to be written somewhere.
-  await mkdir(container.runDir, { recursive: true, mode: 0o700 })
-  const call = async (...command: string[]): Promise<number | null> => {
-    task.step = `runtime ${command[0] ?? ''}`
-    const { watch } = supervisor.options
-    const args = [...runtimeArguments(supervisor, container), ...command, container.runtimeId]
-    const { process: token } = await watch.monitor.run({ path: run.runtimePath, args, env: Object.entries(process.env).map(([name, value]) => `${name}=${value ?? ''}`), stdio: join(container.runDir, 'runtime.err') })
-    const timer = setTimeout(() => { try { watch.monitor.signal(token, 9) } catch { /* it has ended */ } }, directLimit * 1000)
-    const status = await watch.ended(token)
-    clearTimeout(timer)
-    return status
-  }
-  try {
-    if (await call('delete', '--force') === 0) return
-  } catch (error) {
-    // A runtime that cannot even be executed never made anything.
-    if (run.pid === null && ['ENOENT', 'ENOEXEC', 'EACCES'].some((code) => hasCode(error, code))) return
-    throw error
-  }
-  if (await call('state') !== 0) return
-  throw new LongshoreError('runtime_failed', `runtime delete: the runtime still knows ${container.runtimeId} after delete --force`, { extra: { step: 'runtime delete' } })
 }
 
 /** The container itself goes: its record, its output, and then the word to everyone. */

@@ -5,13 +5,14 @@ import { Container, recordVersion, type ContainerRecord } from '../runtime/conta
 import { nowNs, type ExitFacts } from '../runtime/exit.ts'
 import { removeTree } from '../runtime/files.ts'
 import { Shim } from '../runtime/shim.ts'
-import { DeleteTask, tearDown } from './delete.ts'
+import { DeleteTask } from './delete.ts'
 import { ExitTask, readExitRecord } from './exit.ts'
 import { killAll } from './kill.ts'
-import { arm, save } from './run.ts'
+import { arm } from './run.ts'
 import { startFailed } from './start.ts'
 import type { Supervisor } from './supervisor.ts'
 import { Task } from './task.ts'
+import { tearDown } from './teardown.ts'
 
 const atOnce = 16
 /** seconds that a shim has to greet */
@@ -135,7 +136,7 @@ class RestoreTask extends Task<void> {
       if (container.init !== undefined) container.init.pid = run.pid
       if (run.phase === 'created' && shim.started) await this.#started(supervisor, container)
       await arm(supervisor, container)
-      save(supervisor, container)
+      supervisor.save(container)
       return
     }
     await this.#without(supervisor, container, sameBoot)
@@ -163,7 +164,7 @@ class RestoreTask extends Task<void> {
     }
     await tearDown(supervisor, this, container)
     if (container.lastEventId !== null) {
-      save(supervisor, container)
+      supervisor.save(container)
       return
     }
     await container.forget()

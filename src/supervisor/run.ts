@@ -5,22 +5,13 @@ import type { Bundle } from '../runtime/bundle.ts'
 import { cgroupOf } from '../runtime/cgroup.ts'
 import { newRunId, type Container } from '../runtime/container.ts'
 import { nowNs, timestamp } from '../runtime/exit.ts'
-import { removeTree, writeWhole } from '../runtime/files.ts'
-import { findRuntime, globalArgs, runtimeError, runtimeWords } from '../runtime/oci.ts'
+import { writeWhole } from '../runtime/files.ts'
+import { findRuntime, runtimeError, runtimeWords } from '../runtime/oci.ts'
 import { Shim, type RuntimeResult } from '../runtime/shim.ts'
 import { watchRun } from './exit.ts'
+import { tellOom } from './oom.ts'
 import type { Supervisor } from './supervisor.ts'
 import type { Task } from './task.ts'
-
-/** The runtime's --root: its own state, apart from that of any other user of the same runtime. */
-export function runtimeRoot (supervisor: Supervisor): string {
-  return join(supervisor.options.directories.state, 'runtime')
-}
-
-/** The arguments before the runtime's subcommand, for this container's current run. */
-export function runtimeArguments (supervisor: Supervisor, container: Container): string[] {
-  return globalArgs(container.runtimeArgs, runtimeRoot(supervisor), join(container.runDir, 'runtime.log'))
-}
 
 /**
  * A new run up to the point where init exists and waits for its start, with every watch armed.
@@ -66,7 +57,7 @@ export async function createRun (supervisor: Supervisor, task: Task<unknown>, co
       logSegments: options.logSegments,
       memory: memoryMount === undefined ? undefined : { version, mount: memoryMount },
       runtime: runtimePath,
-      globalArgs: runtimeArguments(supervisor, container)
+      globalArgs: container.globalArgs
     })
     container.shim = shim
     got(shim)
@@ -96,13 +87,6 @@ export async function arm (supervisor: Supervisor, container: Container): Promis
   }
 }
 
-/** Tells of OOM kills up to this count; each is told once, and none after the run has ended. */
-export async function tellOom (supervisor: Supervisor, container: Container, runId: string, count: number): Promise<void> {
-  if (container.run?.runId !== runId || container.run.exit !== null || count <= container.oomTold) return
-  container.oomTold = count
-  await supervisor.publish(container, 'StateOOM', { ...(container.init === undefined ? {} : { process: container.init }) })
-}
-
 /** Lets a created init go on to its command. */
 export async function startRun (supervisor: Supervisor, task: Task<unknown>, container: Container): Promise<void> {
   const { run, shim, init } = container
@@ -124,7 +108,7 @@ export async function startRun (supervisor: Supervisor, task: Task<unknown>, con
       run.startedAt = init.startedAt = startedAt
     }
   })
-  save(supervisor, container)
+  supervisor.save(container)
 }
 
 /** Throws what the runtime said when its call did not succeed. */
@@ -132,21 +116,4 @@ async function expectSuccess (container: Container, step: string, result: Runtim
   if (result.waitStatus === 0 && result.error === 0) return
   const words = await runtimeWords(join(container.runDir, 'runtime.log'), join(container.runDir, 'runtime.err'))
   throw runtimeError(step, result, words)
-}
-
-/** The record follows what was told; it is not waited for, since the journal and the shim know as much. */
-export function save (supervisor: Supervisor, container: Container): void {
-  container.save().catch((error: unknown) => {
-    supervisor.log.error({ err: error, container: container.id }, 'the record of the container could not be written')
-  })
-}
-
-/** Removes what a run left in the state directory, and closes what watched it. */
-export async function clearRun (supervisor: Supervisor, container: Container): Promise<void> {
-  supervisor.options.watch.drop(container.oomToken)
-  container.oomToken = undefined
-  container.shim?.release()
-  container.shim = undefined
-  await removeTree(container.runDir)
-  if (container.run !== null) container.run.tornDown = true
 }

@@ -4,10 +4,11 @@ import { loadBundle } from '../runtime/bundle.ts'
 import type { Container } from '../runtime/container.ts'
 import { nowNs, timestamp } from '../runtime/exit.ts'
 import { removeTree } from '../runtime/files.ts'
-import { removeContainer, tearDown } from './delete.ts'
-import { createRun, save, startRun } from './run.ts'
+import { DeleteTask, removeContainer } from './delete.ts'
+import { createRun, startRun } from './run.ts'
 import type { Supervisor } from './supervisor.ts'
 import { Task, type TaskContext } from './task.ts'
+import { tearDown } from './teardown.ts'
 
 /** Starts a created container, or a stopped one again as a new run. */
 export class StartTask extends Task<ContainerView> {
@@ -63,12 +64,7 @@ async function newRun (supervisor: Supervisor, task: Task<unknown>, container: C
 /** Told first, then torn down without a StateExit; the container stays, stopped. */
 async function failed (supervisor: Supervisor, task: Task<unknown>, container: Container, error: unknown): Promise<void> {
   await startFailed(supervisor, task, container, error)
-  try {
-    await tearDown(supervisor, task, container)
-  } catch (failure) {
-    supervisor.log.error({ err: failure, container: container.id }, 'a failed start could not be torn down whole')
-  }
-  save(supervisor, container)
+  await new DeleteTask({ containerId: container.id, noEvent: true }).execute(supervisor)
 }
 
 /** The StateStartFailed of a run: why it never came to run its command. Its exit has a status only where the runtime told one. */

@@ -215,6 +215,13 @@ export class Supervisor {
     }, row)
   }
 
+  /** The record follows what was told; it is not waited for, since the journal and the shim know as much. */
+  save (container: Container): void {
+    container.save().catch((error: unknown) => {
+      this.log.error({ err: error, container: container.id }, 'the record of the container could not be written')
+    })
+  }
+
   /**
    * One call of the runtime through a shim, with its deadline: past it the call is aborted, and if that does not help
    * the shim is killed. Throws `timeout` or `runtime_crashed`; the runtime's own failure is in the result.

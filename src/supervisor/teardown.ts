@@ -1,0 +1,77 @@
+import { mkdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import { LongshoreError, hasCode } from '../errors.ts'
+import { processesOf } from '../runtime/cgroup.ts'
+import type { Container } from '../runtime/container.ts'
+import { removeTree } from '../runtime/files.ts'
+import { killAll } from './kill.ts'
+import type { Supervisor } from './supervisor.ts'
+import type { Task } from './task.ts'
+
+/** seconds for a runtime call made without a shim, and for a shim to quit */
+const directLimit = 30
+const quitLimit = 2
+
+/** Ends whatever is left of the current run: processes, the runtime's state, the shim, the state directory. What was done before is skipped. */
+export async function tearDown (supervisor: Supervisor, task: Task<unknown>, container: Container): Promise<void> {
+  const { run, shim } = container
+  if (run === null || run.tornDown) return
+  // Processes that outlived init (a pid namespace shared with the host) are not for the runtime to find.
+  if (run.exit !== null && run.cgroup !== null && (await processesOf(run.cgroup)).length > 0) await killAll(supervisor, container)
+  const force = run.exit === null || run.exit.reason === 'start-failed'
+  let done = false
+  if (shim !== undefined && !shim.gone) {
+    try {
+      const result = await supervisor.runtimeCall(task, 'runtime delete', async (got) => {
+        got(shim)
+        return await shim.delete(force)
+      })
+      done = result.waitStatus === 0 && result.error === 0
+    } catch (error) {
+      supervisor.log.warn({ err: error, container: container.id }, 'the shim could not delete the run; the daemon does it itself')
+    }
+  }
+  if (!done) await deleteDirectly(supervisor, task, container)
+  if (run.cgroup !== null && run.exit === null) await killAll(supervisor, container)
+  if (shim !== undefined && !shim.gone) {
+    task.step = 'waiting for the shim to end'
+    shim.acknowledge()
+    shim.quit()
+    const timer = setTimeout(() => shim.kill(), quitLimit * 1000)
+    await shim.ended
+    clearTimeout(timer)
+  }
+  supervisor.options.watch.drop(container.oomToken)
+  container.oomToken = undefined
+  container.shim?.release()
+  container.shim = undefined
+  await removeTree(container.runDir)
+  run.tornDown = true
+}
+
+/** `runtime delete --force` without a shim. Whether it was needed is decided by the runtime's `state`, never by its wording. */
+async function deleteDirectly (supervisor: Supervisor, task: Task<unknown>, container: Container): Promise<void> {
+  const { run } = container
+  if (run === null) return
+  // The directory went with a reboot, perhaps; the runtime's log is to be written somewhere.
+  await mkdir(container.runDir, { recursive: true, mode: 0o700 })
+  const call = async (...command: string[]): Promise<number | null> => {
+    task.step = `runtime ${command[0] ?? ''}`
+    const { watch } = supervisor.options
+    const args = [...container.globalArgs, ...command, container.runtimeId]
+    const { process: token } = await watch.monitor.run({ path: run.runtimePath, args, env: Object.entries(process.env).map(([name, value]) => `${name}=${value ?? ''}`), stdio: join(container.runDir, 'runtime.err') })
+    const timer = setTimeout(() => { try { watch.monitor.signal(token, 9) } catch { /* it has ended */ } }, directLimit * 1000)
+    const status = await watch.ended(token)
+    clearTimeout(timer)
+    return status
+  }
+  try {
+    if (await call('delete', '--force') === 0) return
+  } catch (error) {
+    // A runtime that cannot even be executed never made anything.
+    if (run.pid === null && ['ENOENT', 'ENOEXEC', 'EACCES'].some((code) => hasCode(error, code))) return
+    throw error
+  }
+  if (await call('state') !== 0) return
+  throw new LongshoreError('runtime_failed', `runtime delete: the runtime still knows ${container.runtimeId} after delete --force`, { extra: { step: 'runtime delete' } })
+}
