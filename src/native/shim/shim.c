@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -11,24 +10,17 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "shim.h"
 
-enum { CONNECTION = 3, LISTENER = 4, SYSTEM_ERROR = 111, REAPED_KEPT = 32, DRAIN_LIMIT = 1024 * 1024, SYNC_AFTER_MS = 1000 };
+enum { LISTENER = 4, SYSTEM_ERROR = 111, REAPED_KEPT = 32, DRAIN_LIMIT = 1024 * 1024, SYNC_AFTER_MS = 1000 };
 enum source { FROM_SIGNAL, FROM_LISTENER, FROM_CONNECTION, FROM_STDOUT, FROM_STDERR, FROM_CONSOLE };
-
-#ifndef SYS_pidfd_open
-#define SYS_pidfd_open 434
-#endif
 
 static int epoll = -1;
 static int signals = -1;
-static int connection = CONNECTION;
 static int console = -1;                /* listens for the terminal's master */
 static int output[3] = { -1, -1, -1 };  /* reading ends, by stream */
 static int inner[3] = { -1, -1, -1 };   /* the container's ends, until create has ended */
@@ -49,62 +41,16 @@ static unsigned reaped_next;
 
 static char buffer[16 * 1024];
 
-int64_t now_ns(void) {
-  struct timespec time;
-  if (clock_gettime(CLOCK_REALTIME, &time) < 0) return 0;
-  return (int64_t) time.tv_sec * 1000000000 + time.tv_nsec;
-}
-
-int read_file(const char *path, char *text, size_t size) {
-  int file = open(path, O_RDONLY | O_CLOEXEC);
-  if (file < 0) return -1;
-  ssize_t length = read(file, text, size - 1);
-  close(file);
-  if (length >= 0) text[length] = '\0';
-  return (int) length;
-}
-
-_Noreturn void die(int status, const char *what) {
-  (void) dprintf(2, "longshore-shim: %s%s%s\n", what, errno == 0 ? "" : ": ", errno == 0 ? "" : strerror(errno));
-  exit(status);
-}
-
 static void watch(int fd, enum source source) {
   struct epoll_event event = { .events = EPOLLIN, .data.u32 = source };
   if (epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) < 0) die(SYSTEM_ERROR, "epoll_ctl");
 }
 
-static void drop_connection(void) {
-  if (connection >= 0) close(connection);
-  connection = -1;
-}
-
-/* A packet, with init's pidfd if asked. Never waits: a daemon that does not read is dropped, and asks again when it is back. */
+/* With init's pidfd if asked. */
 static void tell(struct shim_packet *packet, bool with_init) {
-  union { char bytes[CMSG_SPACE(sizeof(int))]; struct cmsghdr align; } control;
-  if (connection < 0) return;
-  packet->version = SHIM_PROTOCOL;
-  packet->shim_pid = getpid();
   packet->lost_bytes = log_lost;
   packet->state = state;
-  struct iovec part = { packet, sizeof *packet };
-  struct msghdr message = { .msg_iov = &part, .msg_iovlen = 1 };
-  int pidfd = -1;
-  if (with_init && init > 0 && !init_reaped) pidfd = (int) syscall(SYS_pidfd_open, init, 0);
-  if (pidfd >= 0) {
-    memset(&control, 0, sizeof control);
-    message.msg_control = control.bytes;
-    message.msg_controllen = sizeof control.bytes;
-    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
-    header->cmsg_level = SOL_SOCKET;
-    header->cmsg_type = SCM_RIGHTS;
-    header->cmsg_len = CMSG_LEN(sizeof(int));
-    memcpy(CMSG_DATA(header), &pidfd, sizeof pidfd);
-  }
-  ssize_t sent;
-  do sent = sendmsg(connection, &message, MSG_DONTWAIT | MSG_NOSIGNAL); while (sent < 0 && errno == EINTR);
-  if (pidfd >= 0) close(pidfd);
-  if (sent < 0) drop_connection();
+  connection_send(packet, with_init && !init_reaped ? init : 0);
 }
 
 static void describe_ending(struct shim_packet *packet) {
@@ -261,7 +207,7 @@ static void on_connection(void) {
     if (length < 0 && errno == EINTR) continue;
     if (length < 0 && errno == EAGAIN) return;
     if (length <= 0) {
-      drop_connection();
+      connection_drop();
       return;
     }
     /* What is not understood is left alone: a newer daemon must not be able to end a container by a word. */
@@ -275,16 +221,7 @@ static void on_connection(void) {
 }
 
 static void on_listener(void) {
-  int peer = accept4(LISTENER, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-  if (peer < 0) return;
-  struct ucred who;
-  socklen_t size = sizeof who;
-  if (getsockopt(peer, SOL_SOCKET, SO_PEERCRED, &who, &size) < 0 || who.uid != geteuid()) {
-    close(peer);
-    return;
-  }
-  drop_connection();
-  connection = peer;
+  if (!connection_accept(LISTENER)) return;
   watch(connection, FROM_CONNECTION);
   tell_hello();
 }
@@ -342,13 +279,13 @@ static void set_up(void) {
   signals = signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK);
   epoll = epoll_create1(EPOLL_CLOEXEC);
   if (signals < 0 || epoll < 0) die(SYSTEM_ERROR, "signalfd or epoll");
-  if (fcntl(CONNECTION, F_SETFD, FD_CLOEXEC) < 0 || fcntl(LISTENER, F_SETFD, FD_CLOEXEC) < 0) die(SYSTEM_ERROR, "descriptors 3 and 4 must be sockets");
+  if (fcntl(connection, F_SETFD, FD_CLOEXEC) < 0 || fcntl(LISTENER, F_SETFD, FD_CLOEXEC) < 0) die(SYSTEM_ERROR, "descriptors 3 and 4 must be sockets");
   if (fcntl(LISTENER, F_SETFL, O_NONBLOCK) < 0) die(SYSTEM_ERROR, "fcntl");
   /* Again, after the daemon's: SO_PEERCRED of whoever connects is then the shim's. */
   if (listen(LISTENER, 4) < 0) die(SYSTEM_ERROR, "listen");
   watch(signals, FROM_SIGNAL);
   watch(LISTENER, FROM_LISTENER);
-  watch(CONNECTION, FROM_CONNECTION);
+  watch(connection, FROM_CONNECTION);
 }
 
 static void create(void) {

@@ -62,6 +62,15 @@ void record_sync(void);
 void oom_open(pid_t init);
 bool oom_count(uint64_t *count);
 
+/* connection.c */
+extern int connection; /* -1: no daemon is there */
+void connection_drop(void);
+/* Sends a packet, with a pidfd of the process unless that is 0. Never waits: a daemon that does not read is dropped, and asks again when it is back. */
+void connection_send(struct shim_packet *packet, pid_t process);
+/* Takes the newest peer in place of the one before; false when it is not of this user. */
+bool connection_accept(int listener);
+
+/* base.c */
 int64_t now_ns(void);
 int read_file(const char *path, char *buffer, size_t size);
 /* The last words of a shim that cannot do its work: to standard error, then exit with this status. */
