@@ -193,7 +193,12 @@ t.test('what it does not understand it leaves alone', async (t) => {
   const { connection } = await watch.monitor.connectShim(runDir)
   const packets: Uint8Array[] = []
   let came = (): void => {}
-  watch.on(connection, (event) => { if (event.kind === 'packet') { packets.push(event.packet.slice()); came() } })
+  let replaced = (): void => {}
+  const hangup = new Promise<void>((resolve) => { replaced = resolve })
+  watch.on(connection, (event) => {
+    if (event.kind === 'hangup') replaced()
+    else if (event.kind === 'packet') { packets.push(event.packet.slice()); came() }
+  })
   await new Promise<void>((resolve) => { came = resolve })
   const otherVersion = encodePacket(packetType.quit)
   otherVersion[2] = 99
@@ -206,7 +211,7 @@ t.test('what it does not understand it leaves alone', async (t) => {
 
   const newer = await Shim.connect(watch, runDir)
   t.ok(newer, 'who comes later')
-  await new Promise<void>((resolve) => { watch.on(connection, (event) => { if (event.kind === 'hangup') resolve() }) })
+  await hangup
   t.pass('replaces who was there')
   process.kill(pid, 'SIGKILL')
   if (newer === undefined) return
