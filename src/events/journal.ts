@@ -1,5 +1,6 @@
 import type { EventType, EventView, ExitView } from '../schemas/index.ts'
-import { nowNs, timestamp } from '../runtime/exit.ts'
+import { nowNs } from '../native/index.ts'
+import { timestamp } from '../runtime/exit.ts'
 import { epochOf, locate, positionId, type Bounds, type Position } from './cursor.ts'
 import { Entry } from './entry.ts'
 import type { FilterQuery } from './filter.ts'

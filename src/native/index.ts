@@ -32,6 +32,7 @@ type Addon = {
   lock: (path: string) => number
   unlock: (fd: number) => void
   notify: (path: string, text: string) => void
+  now: () => bigint
 }
 
 const buildDirectory = new URL('../../build/', import.meta.url)
@@ -137,4 +138,9 @@ export function lockFile (path: string): () => void {
 export function sdNotify (text: string): void {
   const path = process.env.NOTIFY_SOCKET
   if (path !== undefined && path !== '') addon.notify(path, text)
+}
+
+/** Nanoseconds since 1970, of the clock that the shims stamp exits with (CLOCK_REALTIME, clock_gettime(2)). */
+export function nowNs (): bigint {
+  return addon.now()
 }

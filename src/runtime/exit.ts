@@ -37,19 +37,3 @@ export function timestamp (ns: bigint): string {
   const fraction = (ns % 1_000_000_000n).toString().padStart(9, '0')
   return `${new Date(seconds * 1000).toISOString().slice(0, 19)}.${fraction}Z`
 }
-
-const started = BigInt(Date.now()) * 1_000_000n - process.hrtime.bigint()
-let drift = 0n
-
-/** Nanoseconds since 1970: the wall clock's millisecond with the monotonic clock's finer digits; never goes backwards within a millisecond. */
-export function nowNs (): bigint {
-  const wall = BigInt(Date.now()) * 1_000_000n
-  const fine = process.hrtime.bigint() + started + drift
-  const off = wall - fine
-  // The wall clock was set, or the two drifted apart by more than its own grain: follow the wall clock.
-  if (off > 1_000_000n || off < -2_000_000n) {
-    drift += off
-    return wall
-  }
-  return fine
-}

@@ -1,6 +1,7 @@
 import t from 'tap'
 import { parseSignal, signalName } from '../../src/runtime/signals.ts'
-import { exitView, nowNs, timestamp } from '../../src/runtime/exit.ts'
+import { nowNs } from '../../src/native/index.ts'
+import { exitView, timestamp } from '../../src/runtime/exit.ts'
 import { decodePacket, encodePacket, packetType, shimOp } from '../../src/runtime/shim-protocol.ts'
 import { runtimeError } from '../../src/runtime/oci.ts'
 

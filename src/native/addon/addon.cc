@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstring>
+#include <ctime>
 #include <string>
 
 #include "errors.h"
@@ -55,11 +56,18 @@ void Notify(const Napi::CallbackInfo& info) {
   }
 }
 
+Napi::Value Now(const Napi::CallbackInfo& info) {
+  timespec time{};
+  if (clock_gettime(CLOCK_REALTIME, &time) < 0) throw SystemError(info.Env(), errno, "clock_gettime");
+  return Napi::BigInt::New(info.Env(), static_cast<int64_t>(time.tv_sec) * 1000000000 + time.tv_nsec);
+}
+
 Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("Monitor", Monitor::Define(env));
   exports.Set("lock", Napi::Function::New<Lock>(env));
   exports.Set("unlock", Napi::Function::New<Unlock>(env));
   exports.Set("notify", Napi::Function::New<Notify>(env));
+  exports.Set("now", Napi::Function::New<Now>(env));
   return exports;
 }
 
