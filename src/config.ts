@@ -14,6 +14,8 @@ export type Config = {
   runtimeArgs: string[]
   /** seconds */
   startTimeout: number
+  /** seconds */
+  reconcileInterval: number
   retainEvents: number
   retainDays: number
   /** seconds */
@@ -66,6 +68,7 @@ export function loadConfig (argv: string[], version: string): Config {
     .addOption(option('--runtime <name>', 'OCI runtime: a name on PATH or a path', 'LONGSHORE_RUNTIME').default('runc'))
     .addOption(new Option('--runtime-arg <arg>', "Goes before the runtime's subcommand; repeatable").argParser(collect))
     .addOption(option('--start-timeout <s>', 'Seconds that one call of the runtime may take', 'LONGSHORE_START_TIMEOUT').default(30).argParser(number(0.1, 3600)))
+    .addOption(option('--reconcile-interval <s>', 'Seconds between comparisons of what is known with what is there', 'LONGSHORE_RECONCILE_INTERVAL').default(10).argParser(number(0.05, 3600)))
     .addOption(option('--retain-events <n>', 'Events that the journal keeps', 'LONGSHORE_RETAIN_EVENTS').default(1_000_000).argParser(integer(1, 1e9)))
     .addOption(option('--retain-days <n>', 'Days that the journal keeps events', 'LONGSHORE_RETAIN_DAYS').default(30).argParser(number(0.001, 36500)))
     .addOption(option('--heartbeat <s>', 'Seconds between heartbeats of an event stream', 'LONGSHORE_HEARTBEAT').default(15).argParser(number(0.05, 15)))
@@ -79,7 +82,7 @@ export function loadConfig (argv: string[], version: string): Config {
   command.parse(argv, { from: 'user' })
   const given = command.opts<{
     root: string, state: string, socket?: string, listen?: { host: string, port: number }, tokenFile?: string, allowedHost?: string[], allowedOrigin?: string[]
-    runtime: string, runtimeArg?: string[], startTimeout: number, retainEvents: number, retainDays: number, heartbeat: number
+    runtime: string, runtimeArg?: string[], startTimeout: number, reconcileInterval: number, retainEvents: number, retainDays: number, heartbeat: number
     maxQueuedTasks: number, maxRuntimeCalls: number, maxSubscribers: number, logSegmentBytes: number, logSegments: number, logLevel: string
   }>()
   const root = resolve(given.root)

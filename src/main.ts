@@ -11,6 +11,8 @@ import { lockFile, sdNotify } from './native/index.ts'
 import { findCgroups } from './runtime/cgroup.ts'
 import { Watch } from './runtime/watch.ts'
 import { buildServer, listen } from './server.ts'
+import { endOrphans } from './supervisor/orphans.ts'
+import { Reconciler } from './supervisor/reconcile.ts'
 import { restore } from './supervisor/restore.ts'
 import { Supervisor } from './supervisor/supervisor.ts'
 
@@ -43,7 +45,8 @@ const metrics = makeMetrics({
   queued: () => supervisor.queued,
   runtimeCalls: () => supervisor.runtimeCalls,
   descriptors: () => watch.size,
-  subscribers: () => hub.size
+  subscribers: () => hub.size,
+  repairs: () => supervisor.repairs
 })
 const supervisor = new Supervisor({
   directories: { root: config.root, state: config.state },
@@ -70,6 +73,8 @@ const app = await buildServer({ config, supervisor, journal, hub, metrics, token
 const listening = await listen(app, config)
 log.info({ socket: config.socket, address: listening.address, version }, 'longshored listens')
 
+const reconciler = new Reconciler(supervisor, config.reconcileInterval)
+
 let stopping = false
 /** Streams end, tasks under way finish, the journal is closed; containers and their shims go on. */
 async function stop (signal: string): Promise<void> {
@@ -79,6 +84,7 @@ async function stop (signal: string): Promise<void> {
   sdNotify('STOPPING=1')
   supervisor.ready = false
   supervisor.abandonWaits()
+  reconciler.close()
   const closed = listening.close()
   await supervisor.idle(drainLimit)
   await closed
@@ -96,6 +102,7 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) {
 }
 process.on('SIGHUP', () => log.info('nothing to read again: tokens are read when their file changes'))
 
-await restore(supervisor)
+const orphans = await restore(supervisor)
 log.info({ containers: supervisor.containers.size, quarantined: supervisor.quarantined.length }, 'longshored is ready')
 sdNotify('READY=1')
+await endOrphans(supervisor, orphans)

@@ -1,4 +1,4 @@
-import { Gauge, Histogram, Registry, collectDefaultMetrics } from 'prom-client'
+import { Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from 'prom-client'
 
 type Sources = {
   containers: () => Map<string, number>
@@ -6,6 +6,7 @@ type Sources = {
   runtimeCalls: () => number
   descriptors: () => number
   subscribers: () => number
+  repairs: () => ReadonlyMap<string, number>
 }
 
 const buckets = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30]
@@ -36,6 +37,17 @@ export function makeMetrics (sources: Sources): Metrics {
   gauge('longshore_runtime_calls', 'Calls of the OCI runtime under way', sources.runtimeCalls)
   gauge('longshore_monitored_descriptors', 'Descriptors in the epoll set', sources.descriptors)
   gauge('longshore_event_subscribers', 'Readers of the event stream', sources.subscribers)
+  // eslint-disable-next-line no-new -- it registers itself
+  new Counter({
+    name: 'longshore_repairs_total',
+    help: 'What was found out of step with what was known, and put right',
+    labelNames: ['kind'],
+    registers,
+    collect () {
+      this.reset()
+      for (const [kind, count] of sources.repairs()) this.inc({ kind }, count)
+    }
+  })
   const histogram = (name: string, help: string): Histogram => new Histogram({ name, help, buckets, registers })
   const timers = {
     create: histogram('longshore_container_create_seconds', 'From the request to a created container'),

@@ -72,7 +72,8 @@ export function problemHandlers (app: FastifyInstance): void {
     const problem = typed(error)
     // A client that is still sending when the connection closes would never read why.
     if (problem.code === 'body_too_large') await discard(request.raw)
-    if (problem.status >= 500) request.log[problem.code === 'internal' ? 'error' : 'warn']({ err: error }, problem.message)
+    if (problem.status === 503) request.log.info({ code: problem.code }, problem.message)
+    else if (problem.status >= 500) request.log[problem.code === 'internal' ? 'error' : 'warn']({ err: error }, problem.message)
     return sendProblem(reply, request, problem)
   })
   app.setNotFoundHandler((request, reply) => {

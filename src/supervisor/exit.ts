@@ -38,6 +38,14 @@ export class ExitTask extends Task<void> {
 /** seconds that a shim has to tell of an exit that init's pidfd has shown */
 const shimGrace = 5
 
+/** Init of the current run has ended like this: told once, whoever says it first. */
+export function exitSeen (supervisor: Supervisor, container: Container, facts: ExitFacts): void {
+  const { init, run } = container
+  if (init === undefined || run === null || init.ended !== undefined) return
+  init.ended = facts
+  void supervisor.send(new ExitTask({ containerId: container.id, runId: run.runId, process: init }))
+}
+
 /**
  * Joins the three witnesses of init's end: the shim's message, the shim's own end, init's pidfd.
  * Whichever comes first with a status is believed; the shim's end alone proves nothing about init.
@@ -49,9 +57,7 @@ export function watchRun (supervisor: Supervisor, container: Container): void {
   let grace: NodeJS.Timeout | undefined
   const report = (facts: ExitFacts): void => {
     clearTimeout(grace)
-    if (init.ended !== undefined) return
-    init.ended = facts
-    void supervisor.send(new ExitTask({ containerId: container.id, runId, process: init }))
+    if (container.run?.runId === runId) exitSeen(supervisor, container, facts)
   }
   shim.onExit = report
   shim.onInitEnded = () => {

@@ -13,6 +13,11 @@ export class Lanes {
     this.#run(key, job)
   }
 
+  /** True while a job of this key is under way or waits. */
+  has (key: string): boolean {
+    return this.#lanes.has(key)
+  }
+
   get busy (): number {
     return this.#lanes.size
   }

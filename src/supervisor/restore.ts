@@ -7,8 +7,9 @@ import type { ExitFacts } from '../runtime/exit.ts'
 import { removeTree } from '../runtime/files.ts'
 import { Shim } from '../runtime/shim.ts'
 import { DeleteTask } from './delete.ts'
-import { ExitTask, readExitRecord } from './exit.ts'
+import { exitSeen, readExitRecord } from './exit.ts'
 import { killAll } from './kill.ts'
+import { findOrphans, type Orphan } from './orphans.ts'
 import { arm } from './run.ts'
 import { startFailed } from './start.ts'
 import type { Supervisor } from './supervisor.ts'
@@ -22,9 +23,9 @@ const greetLimit = 5
 /**
  * Takes up the containers of an earlier daemon. Every record becomes visible first, as it was last told; then each run
  * is compared with what is really there (its shim, its exit record, the boot), and what was missed meanwhile is told.
- * What cannot be read is left as it is and reported.
+ * What cannot be read is left as it is and reported. Returns what is there and belongs to no record.
  */
-export async function restore (supervisor: Supervisor): Promise<void> {
+export async function restore (supervisor: Supervisor): Promise<Orphan[]> {
   const directory = join(supervisor.options.directories.root, 'containers')
   const names = await readdir(directory)
   supervisor.progress.total = names.length
@@ -51,7 +52,9 @@ export async function restore (supervisor: Supervisor): Promise<void> {
     })
     supervisor.progress.restored++
   })
+  const orphans = await findOrphans(supervisor, new Set(found.map(({ run }) => run?.runId ?? '')))
   supervisor.ready = true
+  return orphans
 }
 
 async function bounded<T> (items: T[], work: (item: T) => Promise<void>): Promise<void> {
@@ -183,8 +186,7 @@ class RestoreTask extends Task<void> {
     }
     if (!sameBoot) run.cgroup = null
     if (run.phase === 'created' && facts.started === true) await this.#started(supervisor, container)
-    init.ended = facts
-    void supervisor.send(new ExitTask({ containerId: container.id, runId: run.runId, process: init }))
+    exitSeen(supervisor, container, facts)
   }
 }
 

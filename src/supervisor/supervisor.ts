@@ -16,6 +16,10 @@ export type Log = {
   error: (details: object, message: string) => void
 }
 
+const repairKinds = ['orphan', 'teardown', 'exit'] as const
+/** orphan: a run without a record; teardown: one that was left half torn down; exit: an exit whose notice was lost */
+export type Repair = typeof repairKinds[number]
+
 export type Timed = 'create' | 'start' | 'exit' | 'delete'
 
 export type SupervisorOptions = {
@@ -46,6 +50,7 @@ export class Supervisor {
   readonly options: SupervisorOptions
   readonly containers = new Map<string, Container>()
   readonly quarantined: { path: string, reason: string }[] = []
+  readonly repairs = new Map<Repair, number>(repairKinds.map((kind) => [kind, 0]))
   readonly progress = { restored: 0, total: 0 }
   ready = false
   readonly #lanes = new Lanes()
@@ -111,6 +116,17 @@ export class Supervisor {
       })
     }
     return task.answer
+  }
+
+  /** True while a task of this container's own lane is under way or waits. */
+  working (id: string): boolean {
+    return this.#lanes.has(id)
+  }
+
+  /** Something was found out of step with what was known, and is being put right: logged and counted. */
+  repaired (kind: Repair, details: object, message: string): void {
+    this.repairs.set(kind, (this.repairs.get(kind) ?? 0) + 1)
+    this.log.warn({ repair: kind, ...details }, message)
   }
 
   task (id: string): Task<unknown> | undefined {

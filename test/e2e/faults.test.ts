@@ -34,6 +34,10 @@ async function nothingLeft (t: Test, daemon: Daemon): Promise<void> {
   t.same(await readdir(join(daemon.state, 'runtime')).catch(() => []), [], 'nothing of the runtime')
 }
 
+async function alive (pid: number | undefined): Promise<boolean> {
+  return !/^gone|\) Z /.test(await readFile(`/proc/${pid ?? 0}/stat`, 'utf8').catch(() => 'gone'))
+}
+
 t.test('a runtime that hangs in create is ended; the answer names the step, and nothing is left', async (t) => {
   const { daemon, fault } = await faulty(t, '--start-timeout', '0.5')
   const bundle = await daemon.bundle('sleep', ['/bin/sleep', '1000'])
@@ -88,6 +92,45 @@ t.test('a delete that stops half way is told, and goes on where it stopped', asy
   events.close()
 })
 
+t.test('a teardown that failed is tried again without being asked', async (t) => {
+  const { daemon, fault } = await faulty(t, '--reconcile-interval', '0.2')
+  const bundle = await daemon.bundle('trap', trap(6))
+  await daemon.post('/containers', { id: 'later', bundle })
+  await fault('delete fail')
+  await daemon.post('/containers/later/stop', { timeout: 5 })
+  while (!daemon.output.includes('could not be torn down')) await new Promise((resolve) => setImmediate(resolve))
+  await fault()
+  while ((await readdir(join(daemon.state, 'runs'))).length > 0) await new Promise((resolve) => setImmediate(resolve))
+  t.same(await daemon.shims(), [])
+  t.match((await daemon.get('/metrics')).text, /longshore_repairs_total\{kind="teardown"\} [1-9]/)
+  t.match((await daemon.get('/containers/later')).body, { status: 'stopped', exit: { status: 6 } })
+})
+
+t.test('runs that no record knows are ended at the next start; what may belong to an unreadable record is left alone', async (t) => {
+  const daemon = await Daemon.start()
+  t.teardown(async () => await daemon.destroy())
+  const bundle = await daemon.bundle('sleep', ['/bin/sleep', '1000'])
+  const runs = new Map<string, { pid: number, runId: string }>()
+  for (const id of ['gone', 'broken', 'fine']) runs.set(id, (await daemon.post('/containers', { id, bundle })).body)
+  await daemon.stop('SIGKILL')
+  await rm(join(daemon.root, 'containers/gone'), { recursive: true })
+  const record = join(daemon.root, 'containers/broken/container.json')
+  const whole = await readFile(record, 'utf8')
+  await writeFile(record, whole.slice(0, 100))
+  await daemon.launch()
+  t.match((await daemon.get('/info')).body.quarantined, [{ path: join(daemon.root, 'containers/broken'), reason: /JSON/ }])
+  while ((await readdir(join(daemon.state, 'runs'))).includes(runs.get('gone')?.runId ?? '')) await new Promise((resolve) => setImmediate(resolve))
+  t.equal(await alive(runs.get('gone')?.pid), false)
+  t.equal(await alive(runs.get('broken')?.pid), true)
+  t.match((await daemon.get('/containers/fine')).body, { status: 'running', pid: runs.get('fine')?.pid })
+  t.match((await daemon.get('/metrics')).text, 'longshore_repairs_total{kind="orphan"} 1')
+
+  await daemon.stop('SIGKILL')
+  await writeFile(record, whole)
+  await daemon.launch()
+  t.match((await daemon.get('/containers/broken')).body, { status: 'running', pid: runs.get('broken')?.pid }, 'it is there when it can be read again')
+})
+
 t.test('a shim that is killed: the container ends with it, once, and is torn down', async (t) => {
   const daemon = await Daemon.start()
   t.teardown(async () => await daemon.destroy())
@@ -98,7 +141,7 @@ t.test('a shim that is killed: the container ends with it, once, and is torn dow
   process.kill(shim, 'SIGKILL')
   t.match((await events.type('StateExit', 'bereft')).data, { exit: { reason: 'monitor-lost', outputComplete: false } })
   // Whoever is above the shim has to reap it, and may take its time.
-  t.match(await readFile(`/proc/${body.pid}/stat`, 'utf8').catch(() => 'gone'), /^gone|\) Z /)
+  t.equal(await alive(body.pid), false)
   t.equal((await daemon.delete('/containers/bereft')).status, 204)
   t.same(events.types('bereft'), ['StateCreate', 'StateStart', 'StateExit', 'StateDelete'])
   await nothingLeft(t, daemon)

@@ -52,6 +52,7 @@ export class EventReader {
   readonly request: http.ClientRequest
   comments = 0
   ended = false
+  onEvent: (event: SseEvent) => void = () => {}
   #waiting: { match: (event: SseEvent) => boolean, resolve: (event: SseEvent) => void }[] = []
 
   constructor (socketPath: string, path: string, headers: Record<string, string> = {}) {
@@ -85,6 +86,7 @@ export class EventReader {
     }
     if (event.data === undefined) return
     this.events.push(event)
+    this.onEvent(event)
     this.#waiting = this.#waiting.filter((waiting) => {
       if (!waiting.match(event)) return true
       waiting.resolve(event)
