@@ -1,3 +1,4 @@
+import { failpoint } from '../failpoints.ts'
 import type { EventType, EventView, ExitView } from '../schemas/index.ts'
 import { nowNs } from '../native/index.ts'
 import { timestamp } from '../runtime/exit.ts'
@@ -202,6 +203,7 @@ export class Journal implements Bounds {
       }
       if (!this.#writable) this.options.log.warn({}, 'the journal can be written again')
       this.#writable = true
+      failpoint('journal.committed')
       this.#tell(batch, epoch, first)
       return
     }

@@ -1,6 +1,7 @@
 import { mkdir } from 'node:fs/promises'
 import { randomBytes } from 'node:crypto'
 import { LongshoreError } from '../errors.ts'
+import { failpoint } from '../failpoints.ts'
 import type { ContainerView, CreateRequest } from '../schemas/index.ts'
 import { loadBundle } from '../runtime/bundle.ts'
 import { Container, recordVersion } from '../runtime/container.ts'
@@ -66,6 +67,7 @@ export class CreateTask extends Task<ContainerView> {
           told = true
         }
       })
+      failpoint('create.told')
       supervisor.save(container)
       options.observe('create', Number(process.hrtime.bigint() - began) / 1e9)
     } catch (error) {

@@ -1,4 +1,5 @@
 import { LongshoreError } from '../errors.ts'
+import { failpoint } from '../failpoints.ts'
 import type { ExitView } from '../schemas/index.ts'
 import type { Container } from '../runtime/container.ts'
 import type { Process } from '../runtime/process.ts'
@@ -120,6 +121,7 @@ export class DeleteTask extends Task<void> {
         container.changed('stopped')
       }
     })
+    failpoint('exit.told')
     container.shim?.acknowledge()
   }
 }
@@ -129,6 +131,7 @@ export async function removeContainer (supervisor: Supervisor, task: Task<unknow
   container.move('remove')
   task.step = 'removing the container'
   await container.forget()
+  failpoint('delete.forgotten')
   // Told before the files go: a crash between the two leaves a record that the journal says is deleted, never the reverse.
   await supervisor.publish(container, 'StateDelete', {
     task,
@@ -137,5 +140,6 @@ export async function removeContainer (supervisor: Supervisor, task: Task<unknow
       container.changed('removed')
     }
   })
+  failpoint('delete.told')
   await removeTree(container.root)
 }

@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { failpoint } from '../failpoints.ts'
 import type { Container } from '../runtime/container.ts'
 import { nowNs } from '../native/index.ts'
 import { exitView, type ExitFacts } from '../runtime/exit.ts'
@@ -27,6 +28,7 @@ export class ExitTask extends Task<void> {
     const container = supervisor.containers.get(this.containerId ?? '')
     // Identity is the run: the exit of an earlier one must not end a later one of the same name.
     if (container?.run?.runId !== this.#runId || this.#process.ended === undefined || this.#process.exit !== null) return
+    failpoint('exit.seen')
     const began = process.hrtime.bigint()
     const common = { containerId: container.id, runId: this.#runId, process: this.#process, exit: exitView(this.#process.ended) }
     if (this.#process.isInit) await new DeleteTask({ ...common, noEvent: false }).execute(supervisor)

@@ -1,6 +1,7 @@
 import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { LongshoreError, hasCode } from '../errors.ts'
+import { failpoint } from '../failpoints.ts'
 import { Container, recordVersion, type ContainerRecord } from '../runtime/container.ts'
 import { nowNs } from '../native/index.ts'
 import type { ExitFacts } from '../runtime/exit.ts'
@@ -118,10 +119,12 @@ class RestoreTask extends Task<void> {
     }
     if (run.tornDown) return
 
+    failpoint('restore.loaded')
     this.step = 'looking for the shim'
     const sameBoot = run.bootId === bootId
     const shim = sameBoot ? await Shim.connect(watch, container.runDir) : undefined
     container.shim = shim
+    failpoint('restore.connected')
     if (shim !== undefined && !await greeted(shim)) {
       supervisor.log.warn({ container: container.id, shim: shim.pid }, 'the shim of the container does not answer')
       shim.kill()
@@ -140,6 +143,7 @@ class RestoreTask extends Task<void> {
       if (container.init !== undefined) container.init.pid = run.pid
       if (run.phase === 'created' && shim.started) await this.#started(supervisor, container)
       await arm(supervisor, container)
+      failpoint('restore.armed')
       supervisor.save(container)
       return
     }

@@ -1,6 +1,7 @@
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { LongshoreError, hasCode } from '../errors.ts'
+import { failpoint } from '../failpoints.ts'
 import type { Bundle } from '../runtime/bundle.ts'
 import { cgroupOf } from '../runtime/cgroup.ts'
 import { newRunId, type Container } from '../runtime/container.ts'
@@ -38,6 +39,7 @@ export async function createRun (supervisor: Supervisor, task: Task<unknown>, co
   if (run === null || init === undefined) throw new Error('a run begins with its init')
   await mkdir(container.runDir, { recursive: true, mode: 0o700 })
   await container.save()
+  failpoint('create.recorded')
   let bundlePath = bundle.path
   if (bundle.rewritten !== undefined) {
     bundlePath = join(container.runDir, 'bundle')
@@ -62,12 +64,14 @@ export async function createRun (supervisor: Supervisor, task: Task<unknown>, co
     })
     container.shim = shim
     got(shim)
+    failpoint('create.spawned')
     return await created
   })
   await expectSuccess(container, 'runtime create', result)
   if (result.pid <= 0) throw new LongshoreError('runtime_crashed', 'runtime create: the runtime reported success but made no process', { extra: { step: 'runtime create' } })
   init.pid = run.pid = result.pid
   await arm(supervisor, container)
+  failpoint('create.armed')
 }
 
 /** Everything that is to be seen of a run is watched from here on. Also used for a run found after a restart. */
@@ -97,6 +101,7 @@ export async function startRun (supervisor: Supervisor, task: Task<unknown>, con
     return await shim.start()
   })
   await expectSuccess(container, 'runtime start', result)
+  failpoint('start.called')
   task.step = 'writing the journal'
   const startedAt = timestamp(nowNs())
   await supervisor.publish(container, 'StateStart', {
@@ -109,6 +114,7 @@ export async function startRun (supervisor: Supervisor, task: Task<unknown>, con
       run.startedAt = init.startedAt = startedAt
     }
   })
+  failpoint('start.told')
   supervisor.save(container)
 }
 

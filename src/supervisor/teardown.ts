@@ -1,6 +1,7 @@
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { LongshoreError, hasCode } from '../errors.ts'
+import { failpoint } from '../failpoints.ts'
 import { processesOf } from '../runtime/cgroup.ts'
 import type { Container } from '../runtime/container.ts'
 import { removeTree } from '../runtime/files.ts'
@@ -32,6 +33,7 @@ export async function tearDown (supervisor: Supervisor, task: Task<unknown>, con
     }
   }
   if (!done) await deleteDirectly(supervisor, task, container)
+  failpoint('teardown.deleted')
   if (run.cgroup !== null && run.exit === null) await killAll(supervisor, container)
   if (shim !== undefined && !shim.gone) {
     task.step = 'waiting for the shim to end'
@@ -41,12 +43,14 @@ export async function tearDown (supervisor: Supervisor, task: Task<unknown>, con
     await shim.ended
     clearTimeout(timer)
   }
+  failpoint('teardown.quit')
   supervisor.options.watch.drop(container.oomToken)
   container.oomToken = undefined
   container.shim?.release()
   container.shim = undefined
   await removeTree(container.runDir)
   run.tornDown = true
+  failpoint('teardown.cleared')
 }
 
 /** `runtime delete --force` without a shim. Whether it was needed is decided by the runtime's `state`, never by its wording. */

@@ -35,10 +35,11 @@ const kinds = [
 ]
 const kindOf = (id: string): (typeof kinds)[number] => kinds[Number(id.slice(1)) % kinds.length] as (typeof kinds)[number]
 
-const marker = 'LONGSHORE_CHAOS'
+/** in the environment of every process of a container, with the seed */
+export const marker = 'LONGSHORE_CHAOS'
 
 /** A reader of the stream that comes back with its last id, however often it is cut off. */
-class Follower {
+export class Follower {
   readonly seen: EventView[] = []
   #last = ''
   #reader: EventReader | undefined
@@ -126,13 +127,7 @@ export async function chaos ({ seed, kills, containers, clients, log = () => {},
     const list = (await daemon.get('/containers?limit=1000')).body.items as { id: string }[]
     for (const { id } of list) await operate({ verb: 'delete', id }, 'DELETE', `/containers/${id}?force=true`)
     const left = (await daemon.get('/containers')).body.items as { id: string, status: string }[]
-    const journal: EventView[] = []
-    for (let cursor = ''; ;) {
-      const { body } = await daemon.get(`/events?follow=false&limit=1000${cursor === '' ? '&from=earliest' : `&cursor=${cursor}`}`, { accept: 'application/json' })
-      journal.push(...body.items)
-      if (body.nextCursor === null) break
-      cursor = body.nextCursor
-    }
+    const journal = await wholeJournal(daemon)
     const last = journal.at(-1)
     if (last !== undefined) await follower.reach(last.id)
     follower.close()
@@ -194,7 +189,19 @@ function kill (pid: number): void {
   try { process.kill(pid, 'SIGKILL') } catch { /* it was quicker */ }
 }
 
-async function leftBehind (daemon: Daemon, seed: number): Promise<string[]> {
+/** Every event, page by page. */
+export async function wholeJournal (daemon: Daemon): Promise<EventView[]> {
+  const journal: EventView[] = []
+  for (let query = 'from=earliest'; ;) {
+    const { body } = await daemon.get(`/events?follow=false&limit=1000&${query}`, { accept: 'application/json' })
+    journal.push(...body.items)
+    if (body.nextCursor === null) return journal
+    query = `cursor=${body.nextCursor}`
+  }
+}
+
+/** What is there of longshore's own after every container was deleted. */
+export async function leftBehind (daemon: Daemon, seed: number): Promise<string[]> {
   const found: string[] = []
   for (const pid of await daemon.shims()) found.push(`shim ${pid}`)
   for (const directory of [join(daemon.state, 'runs'), join(daemon.state, 'runtime'), join(daemon.root, 'containers')]) {

@@ -1,0 +1,16 @@
+/** Where tests let the daemon die: LONGSHORE_FAILPOINT=<name>, or <name>:<n> for the n-th time that it comes by. Inert without it. */
+const [armed = '', times = '1'] = (process.env.LONGSHORE_FAILPOINT ?? '').split(':')
+let left = Number(times)
+
+export type Failpoint =
+  | 'create.recorded' | 'create.spawned' | 'create.armed' | 'create.told'
+  | 'start.called' | 'start.told'
+  | 'exit.seen' | 'exit.told'
+  | 'teardown.deleted' | 'teardown.quit' | 'teardown.cleared'
+  | 'delete.forgotten' | 'delete.told'
+  | 'journal.committed'
+  | 'restore.loaded' | 'restore.connected' | 'restore.armed'
+
+export function failpoint (name: Failpoint): void {
+  if (name === armed && --left === 0) process.kill(process.pid, 'SIGKILL')
+}
