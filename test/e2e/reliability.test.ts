@@ -1,0 +1,128 @@
+/** What is true after the worst has happened: reboots, full disks, stopped shims, processes that outlive their init. */
+import t from 'tap'
+import { execFile } from 'node:child_process'
+import { mkdir, readFile, readdir, rm, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import { Daemon, trap } from '../support/daemon.ts'
+
+const run = promisify(execFile)
+const soon = async (): Promise<void> => await new Promise((resolve) => setTimeout(resolve, 20))
+
+async function alive (pid: number): Promise<boolean> {
+  return !/^gone|\) Z /.test(await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => 'gone'))
+}
+
+t.test('the exit is the same whenever it is asked for', async (t) => {
+  const daemon = await Daemon.start()
+  t.teardown(async () => await daemon.destroy())
+  const events = await daemon.events()
+  const bundle = await daemon.bundle('trap', trap(9))
+  const { body } = await daemon.post('/containers', { id: 'asked', bundle, autoRemove: true })
+  const early = Promise.all(Array.from({ length: 20 }, async () => await daemon.get('/containers/asked/wait')))
+  const removed = daemon.get('/containers/asked/wait?condition=removed')
+  await daemon.post('/containers/asked/signal', { signal: 'TERM' })
+  const at = events.type('StateExit', 'asked').then(async (event) => ({ event, answer: await daemon.get('/containers/asked/wait') }))
+  const { event, answer } = await at
+  const { exit } = event.data
+  t.match(exit, { status: 9, reason: 'exited' })
+  t.same((await early).map(({ body }) => body), Array.from({ length: 20 }, () => exit), 'before')
+  t.same(answer.body, exit, 'at')
+  t.same((await removed).body, exit, 'until it is removed')
+  t.equal((await daemon.get('/containers/asked')).status, 404)
+  for (const path of ['/containers/asked/wait', `/containers/asked/wait?runId=${body.runId}`]) t.same((await daemon.get(path)).body, exit, 'after it is removed')
+  await daemon.stop('SIGKILL')
+  await daemon.launch()
+  t.same((await daemon.get('/containers/asked/wait')).body, exit, 'over a restart')
+  t.equal((await daemon.get('/containers/asked/wait?runId=none')).body.code, 'no_exit')
+  events.close()
+})
+
+t.test('after a reboot the exit is told as unknown, and the container can be started again', async (t) => {
+  const daemon = await Daemon.start()
+  t.teardown(async () => await daemon.destroy())
+  const bundle = await daemon.bundle('sleep', ['/bin/sleep', '1000'])
+  const { body } = await daemon.post('/containers', { id: 'old', bundle })
+  await daemon.stop('SIGKILL')
+  const [shim = 0] = await daemon.shims()
+  process.kill(shim, 'SIGKILL')
+  process.kill(body.pid, 'SIGKILL')
+  while (await alive(body.pid)) await soon()
+  // What a reboot leaves: the durable directory as it was, nothing in the other, and the kernel has another name.
+  await run('runc', ['--root', join(daemon.state, 'runtime'), 'delete', '--force', `old.${body.runId}`])
+  await rm(daemon.state, { recursive: true })
+  const record = join(daemon.root, 'containers/old/container.json')
+  const kept = JSON.parse(await readFile(record, 'utf8'))
+  await writeFile(record, JSON.stringify({ ...kept, run: { ...kept.run, bootId: 'an-earlier-one' } }))
+  await daemon.launch()
+  const events = await daemon.events('from=earliest')
+  t.match((await events.type('StateExit', 'old')).data.exit, { status: null, signal: null, reason: 'host-rebooted' })
+  t.equal((await daemon.post('/containers/old/start')).body.status, 'running')
+  t.equal((await daemon.delete('/containers/old?force=true')).status, 204)
+  t.same(events.types('old'), ['StateCreate', 'StateStart', 'StateExit', 'StateStart', 'StateExit', 'StateDelete'])
+  events.close()
+})
+
+t.test("processes that outlive init, in the host's pid namespace and twice forked, go with the container", async (t) => {
+  const daemon = await Daemon.start()
+  t.teardown(async () => await daemon.destroy())
+  const events = await daemon.events()
+  const bundle = await daemon.bundle('shared', ['/bin/sh', '-c', '(sleep 1000 & echo $! > /tmp/child) & sleep 0.2; exit 4'], (config) => {
+    config.linux.namespaces = config.linux.namespaces.filter(({ type }: { type: string }) => type !== 'pid')
+  })
+  await daemon.post('/containers', { id: 'shared', bundle })
+  t.match((await events.type('StateExit', 'shared')).data.exit, { status: 4, reason: 'exited', outputComplete: false })
+  const child = Number(await readFile(join(bundle, 'rootfs/tmp/child'), 'utf8'))
+  t.equal((await daemon.delete('/containers/shared')).status, 204)
+  t.equal(await alive(child), false)
+  t.same(await daemon.shims(), [])
+  events.close()
+})
+
+t.test('a shim that is stopped delays its own container only', async (t) => {
+  const daemon = await Daemon.start()
+  t.teardown(async () => await daemon.destroy())
+  const bundle = await daemon.bundle('sleep', ['/bin/sleep', '1000'])
+  await daemon.post('/containers', { id: 'stuck', bundle })
+  const [shim = 0] = await daemon.shims()
+  process.kill(shim, 'SIGSTOP')
+  const deleted = daemon.delete('/containers/stuck?force=true')
+  const began = performance.now()
+  t.equal((await daemon.post('/containers', { id: 'free', bundle })).status, 201)
+  t.equal((await daemon.delete('/containers/free?force=true')).status, 204)
+  t.equal((await daemon.get('/containers')).status, 200)
+  t.ok(performance.now() - began < 4000, 'while the other one waits')
+  t.equal((await deleted).status, 204)
+  t.match((await daemon.get('/containers/stuck/wait')).body, { reason: 'monitor-lost' })
+  t.same(await daemon.shims(), [])
+})
+
+t.test('a full disk: no new work, true reads, and what happened meanwhile is told when there is room', async (t) => {
+  const daemon = await Daemon.prepare()
+  await mkdir(daemon.root, { mode: 0o700 })
+  await run('mount', ['-t', 'tmpfs', '-o', 'size=8m,mode=700', 'tmpfs', daemon.root])
+  t.teardown(async () => {
+    await daemon.stop('SIGKILL')
+    await run('umount', ['-l', daemon.root])
+    await daemon.destroy()
+  })
+  await daemon.launch()
+  const events = await daemon.events()
+  const bundle = await daemon.bundle('trap', trap(5))
+  await daemon.post('/containers', { id: 'full', bundle })
+  // The file system's reserve is used up too: whatever is left after the big one goes to small ones.
+  await run('sh', ['-c', `dd if=/dev/zero of=${daemon.root}/filler bs=4k 2>/dev/null; for n in 1 2 3 4 5 6 7 8; do echo x > ${daemon.root}/small$n; done 2>/dev/null; true`])
+  const answered = daemon.post('/containers/full/signal', { signal: 'TERM' })
+  while ((await daemon.get('/readyz')).status === 200) await soon()
+  t.match((await daemon.get('/readyz')).body, { status: 'journal-unwritable' })
+  t.equal((await answered).status, 204)
+  t.match((await daemon.post('/containers', { id: 'more', bundle })).body, { status: 503, code: 'not_ready' })
+  t.match((await daemon.get('/containers/full')).body, { status: 'running', exit: null }, 'nothing is shown that is not in the journal')
+  t.same(events.types('full'), ['StateCreate', 'StateStart'])
+  await run('sh', ['-c', `rm ${daemon.root}/filler ${daemon.root}/small*`])
+  t.match((await events.type('StateExit', 'full')).data.exit, { status: 5, reason: 'exited' })
+  while ((await daemon.get('/readyz')).status !== 200) await soon()
+  t.equal((await daemon.delete('/containers/full')).status, 204)
+  t.same(await readdir(join(daemon.root, 'containers')), [])
+  events.close()
+})
