@@ -15,10 +15,11 @@
  *                              one for a run's process, never a second; exit: JSON;
  *                              gone_at: when the container was removed, or started again
  */
-import { chmod, open, rename, stat } from 'node:fs/promises'
+import { chmod, open, rename } from 'node:fs/promises'
 import { randomBytes } from 'node:crypto'
 import { DatabaseSync } from 'node:sqlite'
 import { hasCode } from '../errors.ts'
+import { exists } from '../runtime/files.ts'
 import type { Epoch } from './journal-protocol.ts'
 
 const schemaVersion = 1
@@ -135,8 +136,4 @@ export async function setAside (path: string): Promise<string> {
   for (let n = 2; await exists(aside); n++) aside = `${base}-${n}`
   for (const suffix of beside) await rename(path + suffix, aside + suffix).catch((error: unknown) => { if (!hasCode(error, 'ENOENT')) throw error })
   return aside
-}
-
-async function exists (path: string): Promise<boolean> {
-  return await stat(path).then(() => true, () => false)
 }

@@ -146,7 +146,16 @@ export class Container {
 
   /** The arguments before the runtime's subcommand. Its --root is longshore's own, apart from that of any other user of the same runtime. */
   get globalArgs (): string[] {
-    return globalArgs(this.runtimeArgs, join(this.#state, 'runtime'), join(this.runDir, 'runtime.log'))
+    return globalArgs(this.runtimeArgs, this.#runtimeRoot, join(this.runDir, 'runtime.log'))
+  }
+
+  /** Where the runtime keeps its own state of the current run; while init waits for its start, runc and crun have an `exec.fifo` in it. */
+  get runtimeDir (): string {
+    return join(this.#runtimeRoot, this.runtimeId)
+  }
+
+  get #runtimeRoot (): string {
+    return join(this.#state, 'runtime')
   }
 
   /** Changes the status by the table of states; throws where the table has no such move. */

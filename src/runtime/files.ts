@@ -1,4 +1,4 @@
-import { open, readFile, rename, rm, unlink } from 'node:fs/promises'
+import { access, open, readFile, rename, rm, unlink } from 'node:fs/promises'
 import { randomBytes } from 'node:crypto'
 import { hasCode } from '../errors.ts'
 
@@ -31,6 +31,10 @@ export async function readIfThere (path: string): Promise<string | undefined> {
     if (hasCode(error, 'ENOENT')) return undefined
     throw error
   }
+}
+
+export async function exists (path: string): Promise<boolean> {
+  return await access(path).then(() => true, () => false)
 }
 
 export async function removeTree (path: string): Promise<void> {

@@ -7,7 +7,7 @@ import { cgroupOf } from '../runtime/cgroup.ts'
 import { newRunId, type Container } from '../runtime/container.ts'
 import { nowNs } from '../native/index.ts'
 import { timestamp } from '../runtime/exit.ts'
-import { writeWhole } from '../runtime/files.ts'
+import { exists, writeWhole } from '../runtime/files.ts'
 import { findRuntime, runtimeError, runtimeWords } from '../runtime/oci.ts'
 import { Shim, type RuntimeResult } from '../runtime/shim.ts'
 import { watchRun } from './exit.ts'
@@ -101,6 +101,7 @@ export async function startRun (supervisor: Supervisor, task: Task<unknown>, con
     return await shim.start()
   })
   await expectSuccess(container, 'runtime start', result)
+  if (await exists(join(container.runtimeDir, 'exec.fifo'))) throw new LongshoreError('runtime_crashed', 'runtime start: the runtime reported success, but init still waits for its start', { extra: { step: 'runtime start' } })
   failpoint('start.called')
   task.step = 'writing the journal'
   const startedAt = timestamp(nowNs())

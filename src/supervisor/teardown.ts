@@ -4,13 +4,12 @@ import { LongshoreError, hasCode } from '../errors.ts'
 import { failpoint } from '../failpoints.ts'
 import { processesOf } from '../runtime/cgroup.ts'
 import type { Container } from '../runtime/container.ts'
-import { removeTree } from '../runtime/files.ts'
+import { exists, removeTree } from '../runtime/files.ts'
 import { killAll } from './kill.ts'
 import type { Supervisor } from './supervisor.ts'
 import type { Task } from './task.ts'
 
-/** seconds for a runtime call made without a shim, and for a shim to quit */
-const directLimit = 30
+/** seconds that a shim has to quit */
 const quitLimit = 2
 
 /** Ends whatever is left of the current run: processes, the runtime's state, the shim, the state directory. What was done before is skipped. */
@@ -27,7 +26,7 @@ export async function tearDown (supervisor: Supervisor, task: Task<unknown>, con
         got(shim)
         return await shim.delete(force)
       })
-      done = result.waitStatus === 0 && result.error === 0
+      done = result.waitStatus === 0 && result.error === 0 && !await exists(container.runtimeDir)
     } catch (error) {
       supervisor.log.warn({ err: error, container: container.id }, 'the shim could not delete the run; the daemon does it itself')
     }
@@ -64,13 +63,13 @@ async function deleteDirectly (supervisor: Supervisor, task: Task<unknown>, cont
     const { watch } = supervisor.options
     const args = [...container.globalArgs, ...command, container.runtimeId]
     const { process: token } = await watch.monitor.run({ path: run.runtimePath, args, env: Object.entries(process.env).map(([name, value]) => `${name}=${value ?? ''}`), stdio: join(container.runDir, 'runtime.err') })
-    const timer = setTimeout(() => { try { watch.monitor.signal(token, 9) } catch { /* it has ended */ } }, directLimit * 1000)
+    const timer = setTimeout(() => { try { watch.monitor.signal(token, 9) } catch { /* it has ended */ } }, container.timeout * 1000)
     const status = await watch.ended(token)
     clearTimeout(timer)
     return status
   }
   try {
-    if (await call('delete', '--force') === 0) return
+    if (await call('delete', '--force') === 0 && !await exists(container.runtimeDir)) return
   } catch (error) {
     // A runtime that cannot even be executed never made anything.
     if (run.pid === null && ['ENOENT', 'ENOEXEC', 'EACCES'].some((code) => hasCode(error, code))) return

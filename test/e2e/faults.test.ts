@@ -5,7 +5,7 @@ import { readFile, readdir, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Daemon, trap } from '../support/daemon.ts'
 
-/** runc, except that the file `fault` may name a subcommand and what it does instead: hang, fail. */
+/** runc, except that the file `fault` may name a subcommand and what it does instead. */
 const runtimeScript = `#!/bin/sh
 read -r what how < "$(dirname "$0")/fault" 2>/dev/null
 for command; do case $command in create | start | delete | state | kill) break ;; esac; done
@@ -13,6 +13,10 @@ if [ "$command" = "$what" ]; then
   case $how in
     hang) exec sleep 1000 ;;
     fail) echo 'told to fail' >&2; exit 1 ;;
+    crash) kill -SEGV $$ ;;
+    garbage) head -c 100000 /dev/urandom; head -c 100000 /dev/urandom >&2; exit 1 ;;
+    lie) exit 0 ;;
+    late) sleep 0.3 ;;
   esac
 fi
 exec runc "$@"
@@ -72,6 +76,31 @@ t.test('a runtime that hangs in start: told as a failed start, and the container
   t.equal((await daemon.delete('/containers/made?force=true')).status, 204)
   t.same(events.types('made'), ['StateCreate', 'StateStartFailed', 'StateStart', 'StateExit', 'StateDelete'])
   await nothingLeft(t, daemon)
+  events.close()
+})
+
+t.test('whatever a runtime does at whichever step, the verb is answered and nothing stays', async (t) => {
+  const { daemon, fault } = await faulty(t, '--start-timeout', '1')
+  const events = await daemon.events()
+  const bundle = await daemon.bundle('sleep', ['/bin/sleep', '1000'])
+  for (const step of ['create', 'start', 'delete'] as const) {
+    for (const how of ['crash', 'garbage', 'lie', 'late', ...(step === 'delete' ? ['hang'] : [])]) {
+      const id = `${step}-${how}`
+      await fault(`${step} ${how}`)
+      const made = await daemon.post('/containers', { id, bundle })
+      if (step === 'delete' || how === 'late') {
+        t.equal(made.status, 201, id)
+        const deleted = await daemon.delete(`/containers/${id}?force=true`)
+        t.ok(how === 'late' ? deleted.status === 204 : [422, 502, 504].includes(deleted.status), `${id}: ${deleted.status}`)
+      } else {
+        t.match(made.body, { status: how === 'garbage' ? 422 : 502, step: `runtime ${step}` }, id)
+        t.match((await events.type('StateStartFailed', id)).data, { exit: { status: null, reason: 'start-failed' } })
+      }
+      await fault()
+      t.ok([204, 404].includes((await daemon.delete(`/containers/${id}?force=true`)).status), `${id} is gone`)
+      await nothingLeft(t, daemon)
+    }
+  }
   events.close()
 })
 
