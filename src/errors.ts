@@ -18,6 +18,7 @@ export const errorCodes = {
   method_not_allowed: { status: 405, title: 'The resource does not have this method' },
   not_acceptable: { status: 406, title: 'None of the media types asked for can be given' },
   container_exists: { status: 409, title: 'A container with this id exists' },
+  container_unreadable: { status: 409, title: 'The record of this container cannot be read' },
   container_running: { status: 409, title: 'The container is running' },
   container_not_running: { status: 409, title: 'The container is not running' },
   invalid_state: { status: 409, title: "The container's state does not allow this" },

@@ -103,6 +103,6 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) {
 process.on('SIGHUP', () => log.info('nothing to read again: tokens are read when their file changes'))
 
 const orphans = await restore(supervisor)
-log.info({ containers: supervisor.containers.size, quarantined: supervisor.quarantined.length }, 'longshored is ready')
+log.info({ containers: supervisor.containers.size, quarantined: supervisor.quarantined.size }, 'longshored is ready')
 sdNotify('READY=1')
 await endOrphans(supervisor, orphans)

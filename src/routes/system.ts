@@ -39,7 +39,7 @@ export async function systemRoutes (plain: FastifyInstance, { supervisor, metric
     tasks: { queued: supervisor.queued, limit: maxQueuedTasks },
     journal: { epoch: journal.epoch, first: journal.first, head: journal.head, retainEvents: journal.options.retainEvents, retainDays: journal.options.retainDays, writable: journal.writable },
     restore: { ready: supervisor.ready, ...supervisor.progress },
-    quarantined: supervisor.quarantined
+    quarantined: [...supervisor.quarantined.values()]
   }))
 
   app.get('/version', {

@@ -14,7 +14,7 @@ export const Event = Type.Object({
   processId: Type.Optional(Type.String()),
   pid: Type.Optional(Type.Integer()),
   exit: Type.Optional(ref(Exit)),
-  error: Type.Optional(Type.Object({ code: Type.String(), detail: Type.String() }, { additionalProperties: false, description: 'Why a start failed' })),
+  error: Type.Optional(Type.Object({ code: Type.String(), detail: Type.String() }, { additionalProperties: false, description: 'Why a start failed, or a record cannot be read' })),
   labels: Type.Record(Type.String(), Type.String()),
   taskId: Type.Optional(Type.String()),
   requestId: Type.Optional(Type.String({ description: 'The X-Request-Id of the request that caused it' }))

@@ -32,6 +32,8 @@ export class CreateTask extends Task<ContainerView> {
     const input = this.#input
     const id = this.containerId ?? ''
     if (supervisor.containers.has(id)) throw new LongshoreError('container_exists', `there is a container ${id} already`)
+    const unreadable = supervisor.quarantined.get(id)
+    if (unreadable !== undefined) throw new LongshoreError('container_unreadable', `the record of container ${id} cannot be read, and something of it may still run: ${unreadable.path}: ${unreadable.reason}`)
     const began = process.hrtime.bigint()
     const { options } = supervisor
     this.step = 'reading the bundle'

@@ -1,5 +1,5 @@
 import { readdir } from 'node:fs/promises'
-import { basename, join } from 'node:path'
+import { join } from 'node:path'
 import { hasCode } from '../errors.ts'
 import { Container, recordVersion } from '../runtime/container.ts'
 import { findRuntime } from '../runtime/oci.ts'
@@ -25,7 +25,7 @@ export async function findOrphans (supervisor: Supervisor, known: ReadonlySet<st
     const [, id, runId] = runtimeName.exec(name) ?? []
     return id === undefined || runId === undefined ? [] : [[runId, id] as const]
   }))
-  const unreadable = new Set(supervisor.quarantined.map(({ path }) => basename(path)))
+  const { quarantined: unreadable } = supervisor
   const orphans: Orphan[] = []
   for (const runId of new Set([...ids.keys(), ...await names(join(state, 'runs'))])) {
     if (known.has(runId)) continue

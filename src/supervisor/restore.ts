@@ -37,8 +37,10 @@ export async function restore (supervisor: Supervisor): Promise<Orphan[]> {
       if (container !== undefined) found.push(container)
     } catch (error) {
       const reason = (error as Error).message
-      supervisor.quarantined.push({ path: join(directory, name), reason })
-      supervisor.log.error({ err: error, path: join(directory, name) }, 'a container could not be read; it is left as it is')
+      const path = join(directory, name)
+      supervisor.quarantined.set(name, { path, reason })
+      supervisor.log.error({ err: error, path }, 'a container could not be read; it is left as it is')
+      await supervisor.options.journal.append({ type: 'StateUpdate', containerId: name, labels: {}, error: { code: 'container_unreadable', detail: reason } })
     }
   })
   found.sort((one, other) => (one.createdAt < other.createdAt ? -1 : one.createdAt > other.createdAt ? 1 : 0))

@@ -49,7 +49,8 @@ const abortGrace = 5
 export class Supervisor {
   readonly options: SupervisorOptions
   readonly containers = new Map<string, Container>()
-  readonly quarantined: { path: string, reason: string }[] = []
+  /** records that could not be read, by the id of their container; what belongs to them may still run */
+  readonly quarantined = new Map<string, { path: string, reason: string }>()
   readonly repairs = new Map<Repair, number>(repairKinds.map((kind) => [kind, 0]))
   readonly progress = { restored: 0, total: 0 }
   ready = false
