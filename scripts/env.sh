@@ -13,7 +13,7 @@ if ! find_node "$project"; then
     exit 1
   fi
   echo "This machine's Node.js ($(node --version 2>/dev/null || echo none)) is older than 22.12: bringing node@24 into toolchain/" >&2
-  npm ci --prefix toolchain --no-fund --no-audit --loglevel=error >/dev/null
+  { npm ci --prefix toolchain --no-fund --no-audit --loglevel=error || npm ci --prefix toolchain --no-fund --no-audit --loglevel=error; } >/dev/null
   find_node "$project" || { echo "toolchain/node_modules/.bin/node does not run on this machine" >&2; exit 1; }
 fi
 

@@ -38,8 +38,9 @@ if [ ${#missing[@]} -gt 0 ]; then
     install_packages () {
       DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${packages[@]}" >"$log" 2>&1
     }
-    # The lists may be absent or too old for the mirror, so a second try after an update.
-    install_packages || { apt-get update >"$log" 2>&1 && install_packages; } || { cat "$log" >&2; rm -f "$log"; exit 1; }
+    # The lists may be absent or too old for the mirror, so a second try after an update; a third for a mirror that hiccups.
+    update_and_install () { apt-get update >"$log" 2>&1 && install_packages; }
+    install_packages || update_and_install || { sleep 5; update_and_install; } || { cat "$log" >&2; rm -f "$log"; exit 1; }
     rm -f "$log"
     hash -r
     look
@@ -59,6 +60,7 @@ fi
 stamp=node_modules/.package-lock.json
 if [ ! -f "$stamp" ] || [ package-lock.json -nt "$stamp" ] || [ package.json -nt "$stamp" ]; then
   echo 'Installing npm packages' >&2
-  npm ci --loglevel=error >/dev/null
+  # A registry that hiccups is asked a second time.
+  npm ci --loglevel=error >/dev/null || { sleep 5; npm ci --loglevel=error >/dev/null; }
   touch "$stamp"
 fi

@@ -7,15 +7,29 @@ mkdir -p "$logs"
 passed=0
 failed=0
 
-run () {  # run NAME [VARIABLE=VALUE…] FILE
-  local name=$1 file=${*: -1} ok bad
+attempt () {  # attempt NAME [VARIABLE=VALUE…] FILE: sets rc, ok and bad
+  local name=$1 file=${*: -1}
   shift
-  env "${@:1:$#-1}" UBSAN_OPTIONS="print_stacktrace=1:log_path=$logs/$name.ubsan" node "$top/$file" >"$logs/$name.tap" 2>&1
-  local rc=$?
+  rc=0
+  env "${@:1:$#-1}" TAP_TIMEOUT=300 UBSAN_OPTIONS="print_stacktrace=1:log_path=$logs/$name.ubsan" timeout -k 10 300 node "$top/$file" >"$logs/$name.tap" 2>&1 || rc=$?
   ok=$(grep -cE '^ *ok [0-9]+' "$logs/$name.tap")
   bad=$(grep -cE '^ *not ok [0-9]+' "$logs/$name.tap")
   if [ "$rc" -ne 0 ] && [ "$bad" -eq 0 ]; then bad=1; fi
-  if [ "$bad" -gt 0 ]; then grep -E -A 20 '^ *not ok|ERROR: ' "$logs/$name.tap" | head -80; fi
+}
+
+reports () { find "$logs" -name "$1.asan.*" -o -name "$1.ubsan.*"; }
+
+run () {  # run NAME [VARIABLE=VALUE…] FILE
+  local rc ok bad
+  attempt "$@"
+  if [ "$bad" -gt 0 ] && [ -z "$(reports "$1")" ]; then
+    # No sanitizer has anything to say: the machine may have been busy. What one says is never tried away.
+    cp "$logs/$1.tap" "$logs/$1.first.tap"
+    local first=$bad
+    attempt "$@"
+    echo "retried $1: first $first failed, then $bad"
+  fi
+  if [ "$bad" -gt 0 ]; then grep -E -A 20 '^ *not ok|ERROR: ' "$logs/$1.tap" | head -80; fi
   passed=$((passed + ok))
   failed=$((failed + bad))
 }
