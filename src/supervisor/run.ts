@@ -7,6 +7,7 @@ import { cgroupOf } from '../runtime/cgroup.ts'
 import { newRunId, type Container } from '../runtime/container.ts'
 import { nowNs } from '../native/index.ts'
 import { timestamp } from '../runtime/exit.ts'
+import { whenExecuted } from '../runtime/executed.ts'
 import { exists, writeWhole } from '../runtime/files.ts'
 import { findRuntime, runtimeError, runtimeWords } from '../runtime/oci.ts'
 import { Shim, type RuntimeResult } from '../runtime/shim.ts'
@@ -92,6 +93,9 @@ export async function arm (supervisor: Supervisor, container: Container): Promis
   }
 }
 
+/** seconds from the runtime's word that init was started to its execve(2); a busy host makes it late, never that late */
+const execLimit = 5
+
 /** Lets a created init go on to its command. */
 export async function startRun (supervisor: Supervisor, task: Task<unknown>, container: Container): Promise<void> {
   const { run, shim, init } = container
@@ -102,6 +106,7 @@ export async function startRun (supervisor: Supervisor, task: Task<unknown>, con
   })
   await expectSuccess(container, 'runtime start', result)
   if (await exists(join(container.runtimeDir, 'exec.fifo'))) throw new LongshoreError('runtime_crashed', 'runtime start: the runtime reported success, but init still waits for its start', { extra: { step: 'runtime start' } })
+  if (run.pid !== null && !await whenExecuted(run.pid, execLimit)) supervisor.log.warn({ container: container.id, pid: run.pid }, 'the runtime reported success, but init does not seem to have executed its command')
   failpoint('start.called')
   task.step = 'writing the journal'
   const startedAt = timestamp(nowNs())

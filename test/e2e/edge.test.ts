@@ -76,6 +76,7 @@ t.test('without waiting, and what the supervisor has done', async (t) => {
   const metrics = (await daemon.get('/metrics')).text
   for (const line of ['longshore_containers{status="running"} 1', 'longshore_container_create_seconds_count 1', 'longshore_container_start_seconds_count 1', 'longshore_event_subscribers 1', 'longshore_tasks_queued 0']) t.match(metrics, line)
   t.match(metrics, /longshore_monitored_descriptors [3-9]/)
+  await daemon.trapped('later')
   await daemon.post('/containers/later/stop', {})
   await daemon.delete('/containers/later')
   const after = (await daemon.get('/metrics')).text
@@ -129,7 +130,8 @@ t.test('a client generated from openapi.yaml does the main job', async (t) => {
   t.match(created.data, { id: 'made', status: 'running' })
   // An operation of several media types is generated as a plain request; the client's own SSE reader is for this one.
   const stream = await client.sse.get({ url: '/events', query: { from: 'earliest', container: ['made'] }, security: [{ scheme: 'bearer', type: 'http' }] })
-  t.equal((await sdk.stopContainer({ path, body: { timeout: 10 } })).data.exit.status, 42)
+  await daemon.trapped('made')
+  t.equal((await sdk.stopContainer({ path, body: { timeout: 30 } })).data.exit.status, 42)
   let exit
   for await (const event of stream.stream) {
     if (event.type === 'StateExit') {

@@ -22,6 +22,7 @@ t.test('a container from create to delete, over HTTP and on the event stream', a
   t.same(read.body, created.body)
 
   t.equal((await daemon.post('/containers/web-1/signal', { signal: 0 })).status, 204)
+  await daemon.trapped('web-1')
   t.equal((await daemon.post('/containers/web-1/signal', { signal: 'SIGTERM' }, { 'x-request-id': 'the-cause' })).status, 204)
 
   const exit = await events.type('StateExit')
@@ -101,7 +102,8 @@ t.test('created, started, started again; removed by itself', async (t) => {
   t.ok(created.body.pid > 0, 'init waits for its start')
   t.equal((await daemon.post('/containers/two/start')).body.status, 'running')
   t.equal((await daemon.post('/containers/two/start')).body.code, 'container_running')
-  await daemon.post('/containers/two/stop', { timeout: 5 })
+  await daemon.trapped('two')
+  await daemon.post('/containers/two/stop', { timeout: 30 })
   const again = await daemon.post('/containers/two/start')
   t.equal(again.status, 200)
   t.not(again.body.runId, created.body.runId, 'a new run')
@@ -158,7 +160,8 @@ t.test('a daemon that is stopped or killed comes back to its containers and to t
     t.match((await daemon.get('/containers/stays')).body, { status: 'running', pid: stays.body.pid, runId: stays.body.runId })
     t.match((await daemon.get('/containers/fresh')).body, { status: 'created', pid: fresh.body.pid })
     t.equal((await daemon.post('/containers/fresh/start')).status, 200)
-    await daemon.post('/containers/stays/stop', { timeout: 10 })
+    await daemon.trapped('stays')
+    await daemon.post('/containers/stays/stop', { timeout: 30 })
     t.match((await resumed.type('StateExit', 'stays')).data.exit, { status: 42 })
     t.same(resumed.types('leaves'), ['StateExit'], 'nothing is told twice')
     events.close()

@@ -4,6 +4,7 @@ import { execFile } from 'node:child_process'
 import { mkdir, readFile, readdir, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
+import { executed } from '../../src/runtime/executed.ts'
 import { Daemon, trap } from '../support/daemon.ts'
 
 const run = promisify(execFile)
@@ -21,6 +22,7 @@ t.test('the exit is the same whenever it is asked for', async (t) => {
   const { body } = await daemon.post('/containers', { id: 'asked', bundle, autoRemove: true })
   const early = Promise.all(Array.from({ length: 20 }, async () => await daemon.get('/containers/asked/wait')))
   const removed = daemon.get('/containers/asked/wait?condition=removed')
+  await daemon.trapped('asked')
   await daemon.post('/containers/asked/signal', { signal: 'TERM' })
   const at = events.type('StateExit', 'asked').then(async (event) => ({ event, answer: await daemon.get('/containers/asked/wait') }))
   const { event, answer } = await at
@@ -36,6 +38,18 @@ t.test('the exit is the same whenever it is asked for', async (t) => {
   t.same((await daemon.get('/containers/asked/wait')).body, exit, 'over a restart')
   t.equal((await daemon.get('/containers/asked/wait?runId=none')).body.code, 'no_exit')
   events.close()
+})
+
+t.test("running means that the command runs, and no longer the runtime's own program", async (t) => {
+  t.equal(await executed(process.pid), true)
+  t.equal(await executed(2 ** 22), true, 'one that has ended')
+  const daemon = await Daemon.start()
+  t.teardown(async () => await daemon.destroy())
+  const bundle = await daemon.bundle('sleep', ['/bin/sleep', '1000'])
+  const { body } = await daemon.post('/containers', { id: 'made', bundle, start: false })
+  t.equal(await executed(body.pid), false)
+  await daemon.post('/containers/made/start')
+  t.equal(await executed(body.pid), true)
 })
 
 t.test('after a reboot the exit is told as unknown, and the container can be started again', async (t) => {
@@ -110,6 +124,7 @@ t.test('a full disk: no new work, true reads, and what happened meanwhile is tol
   const events = await daemon.events()
   const bundle = await daemon.bundle('trap', trap(5))
   await daemon.post('/containers', { id: 'full', bundle })
+  await daemon.trapped('full')
   // The file system's reserve is used up too: whatever is left after the big one goes to small ones.
   await run('sh', ['-c', `dd if=/dev/zero of=${daemon.root}/filler bs=4k 2>/dev/null; for n in 1 2 3 4 5 6 7 8; do echo x > ${daemon.root}/small$n; done 2>/dev/null; true`])
   const answered = daemon.post('/containers/full/signal', { signal: 'TERM' })

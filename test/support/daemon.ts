@@ -95,7 +95,7 @@ export class EventReader {
   }
 
   /** The first event, seen already or still to come, that matches. */
-  async next (match: (event: SseEvent) => boolean, seconds = 20): Promise<SseEvent> {
+  async next (match: (event: SseEvent) => boolean, seconds = 60): Promise<SseEvent> {
     const seen = this.events.find(match)
     if (seen !== undefined) return seen
     return await new Promise((resolve, reject) => {
@@ -152,7 +152,7 @@ export class Daemon {
     this.child = child
     child.stdout.on('data', (chunk: Buffer) => { this.output += chunk.toString() })
     child.stderr.on('data', (chunk: Buffer) => { this.output += chunk.toString() })
-    const deadline = Date.now() + 20_000
+    const deadline = Date.now() + 60_000
     for (;;) {
       if (child.exitCode !== null || child.signalCode !== null) throw new Error(`longshored ended: ${this.output}`)
       const ready = await this.get('/readyz').then(({ status }) => status === 200, () => false)
@@ -206,6 +206,17 @@ export class Daemon {
 
   async bundle (name: string, command: string[], change?: (config: any) => void): Promise<string> { // any: see makeBundle
     return await makeBundle(join(this.directory, 'bundles', name), command, change)
+  }
+
+  /** Waits until the container's command has set its trap for SIGTERM: an init without a handler does not hear it. */
+  async trapped (id: string): Promise<void> {
+    for (let pid = 0; ; await new Promise((resolve) => setTimeout(resolve, 5))) {
+      pid ||= (await this.get(`/containers/${id}`)).body.pid ?? 0
+      const caught = /^SigCgt:\s*([0-9a-f]+)/m.exec(await readFile(`/proc/${pid}/status`, 'utf8').catch(() => ''))?.[1]
+      // Bits are numbered from signal 1 on (proc(5)); Go's runtime, which init is before, catches nearly all, SIGUSR1 among them.
+      const bits = BigInt(`0x${caught ?? '0'}`)
+      if ((bits & (1n << 14n)) !== 0n && (bits & (1n << 9n)) === 0n) return
+    }
   }
 
   /** SIGTERM (or another signal), and its end. */
