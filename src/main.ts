@@ -46,6 +46,7 @@ const metrics = makeMetrics({
   runtimeCalls: () => supervisor.runtimeCalls,
   descriptors: () => watch.size,
   subscribers: () => hub.size,
+  waits: () => supervisor.waits.size,
   repairs: () => supervisor.repairs
 })
 const supervisor = new Supervisor({
@@ -83,7 +84,7 @@ async function stop (signal: string): Promise<void> {
   log.info({ signal }, 'longshored stops; containers go on')
   sdNotify('STOPPING=1')
   supervisor.ready = false
-  supervisor.abandonWaits()
+  supervisor.waits.close()
   reconciler.close()
   const closed = listening.close()
   await supervisor.idle(drainLimit)

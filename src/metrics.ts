@@ -6,6 +6,7 @@ type Sources = {
   runtimeCalls: () => number
   descriptors: () => number
   subscribers: () => number
+  waits: () => number
   repairs: () => ReadonlyMap<string, number>
 }
 
@@ -37,6 +38,7 @@ export function makeMetrics (sources: Sources): Metrics {
   gauge('longshore_runtime_calls', 'Calls of the OCI runtime under way', sources.runtimeCalls)
   gauge('longshore_monitored_descriptors', 'Descriptors in the epoll set', sources.descriptors)
   gauge('longshore_event_subscribers', 'Readers of the event stream', sources.subscribers)
+  gauge('longshore_waits', 'Requests that wait for an exit', sources.waits)
   // eslint-disable-next-line no-new -- it registers itself
   new Counter({
     name: 'longshore_repairs_total',

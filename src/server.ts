@@ -18,6 +18,7 @@ import { containerRoutes } from './routes/containers.ts'
 import { eventRoutes } from './routes/events.ts'
 import { systemRoutes } from './routes/system.ts'
 import { taskRoutes } from './routes/tasks.ts'
+import { waitRoutes } from './routes/wait.ts'
 import * as schemas from './schemas/index.ts'
 import type { Supervisor } from './supervisor/supervisor.ts'
 
@@ -106,6 +107,7 @@ export async function buildServer (parts: ServerParts): Promise<FastifyInstance>
   })
   await idempotency(app, { directory: idempotencyDirectory })
   await app.register(containerRoutes, { supervisor })
+  await app.register(waitRoutes, { supervisor })
   await app.register(eventRoutes, { journal, hub, supervisor, maxSubscribers: config.maxSubscribers })
   await app.register(taskRoutes, { supervisor })
   await app.register(systemRoutes, { supervisor, metrics, version })

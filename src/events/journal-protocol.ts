@@ -33,6 +33,7 @@ export type Request = { id: number } & (
   | { op: 'ofRun', runId: string }
   | { op: 'knows', containerId: string }
   | { op: 'exit', containerId: string, runId?: string, processId: string }
+  | { op: 'exitAfter', containerId: string, runId: string, processId: string }
   | { op: 'trim' }
   | { op: 'renew', reason: string }
   | { op: 'close' }

@@ -44,6 +44,7 @@ function prepare ({ db }: Store) {
     ofContainer: db.prepare('SELECT 1 FROM events WHERE container_id = ? LIMIT 1'),
     exitOfRun: db.prepare('SELECT run_id, process_id, container_id, exit FROM exits WHERE run_id = ? AND process_id = ?'),
     exitOfContainer: db.prepare('SELECT run_id, process_id, container_id, exit FROM exits WHERE container_id = ? AND process_id = ? ORDER BY time DESC LIMIT 1'),
+    exitAfter: db.prepare('SELECT run_id, process_id, container_id, exit FROM exits WHERE container_id = :container AND process_id = :process AND run_id <> :run AND time >= (SELECT time FROM exits WHERE run_id = :run AND process_id = :process) ORDER BY time LIMIT 1'),
     youngFrom: db.prepare('SELECT min(seq) AS seq FROM events WHERE seq BETWEEN ? AND ? AND time >= ?'),
     trim: db.prepare('DELETE FROM events WHERE seq <= ?'),
     trimExits: db.prepare('DELETE FROM exits WHERE gone_at < ?'),
@@ -160,6 +161,7 @@ async function answer (request: Request): Promise<unknown> {
     case 'ofRun': return sql.ofRun.all(request.runId)
     case 'knows': return sql.ofContainer.get(request.containerId) !== undefined
     case 'exit': return request.runId === undefined ? sql.exitOfContainer.get(request.containerId, request.processId) : sql.exitOfRun.get(request.runId, request.processId)
+    case 'exitAfter': return sql.exitAfter.get({ container: request.containerId, run: request.runId, process: request.processId })
     case 'trim': return trim()
     case 'renew':
       store.db.close()

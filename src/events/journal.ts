@@ -262,8 +262,12 @@ export class Journal implements Bounds {
   /** The exit of a run's process; without runId, of the container's last run. Kept at least a day after the container has gone. */
   async exitOf (options: { containerId: string, runId?: string, processId: string }): Promise<ExitRow | undefined> {
     const row = await this.#thread.ask({ op: 'exit', ...options }) as StoredExit | undefined
-    if (row === undefined || row.container_id !== options.containerId) return undefined
-    return { runId: row.run_id, processId: row.process_id, containerId: row.container_id, exit: JSON.parse(row.exit) as ExitView }
+    return row?.container_id === options.containerId ? exitRow(row) : undefined
+  }
+
+  /** The first exit that was told after that of a run, of a later run of the same container; undefined as well when the run has no exit. */
+  async exitAfter (options: { containerId: string, runId: string, processId: string }): Promise<ExitRow | undefined> {
+    return exitRow(await this.#thread.ask({ op: 'exitAfter', ...options }) as StoredExit | undefined)
   }
 
   /** Waits for what was appended (not while it cannot be written), then ends the thread. */
@@ -329,4 +333,8 @@ export class Journal implements Bounds {
       if (!this.#closed) this.options.log.warn({ err: error }, 'old events could not be removed')
     }
   }
+}
+
+function exitRow (row: StoredExit | undefined): ExitRow | undefined {
+  return row === undefined ? undefined : { runId: row.run_id, processId: row.process_id, containerId: row.container_id, exit: JSON.parse(row.exit) as ExitView }
 }

@@ -5,7 +5,7 @@ import { LongshoreError } from '../errors.ts'
 import { labelsMatch } from '../events/filter.ts'
 import { grants, selected } from '../http/auth.ts'
 import { parseSignal } from '../runtime/signals.ts'
-import { Container, ContainerList, CreateRequest, Exit, IdParams, Page, Process, ProcessList, ProcessParams, ProcessSignalRequest, SignalRequest, StopRequest, TaskResource, ref, statuses, type ExitView } from '../schemas/index.ts'
+import { Container, ContainerList, CreateRequest, IdParams, Page, Process, ProcessList, ProcessParams, ProcessSignalRequest, SignalRequest, StopRequest, TaskResource, ref, statuses } from '../schemas/index.ts'
 import { CreateTask } from '../supervisor/create.ts'
 import { DeleteTask } from '../supervisor/delete.ts'
 import { GetTask } from '../supervisor/get.ts'
@@ -23,11 +23,6 @@ const ListQuery = Type.Object({
   status: Type.Optional(Type.Array(Type.Enum([...statuses]), { maxItems: 8, description: 'Only these; repeatable' })),
   label: Type.Optional(Type.Array(Type.String({ minLength: 1, maxLength: 1024 }), { maxItems: 64, description: '`key` or `key=value`; repeatable, all must match' })),
   ...Page
-}, { additionalProperties: false })
-const WaitQuery = Type.Object({
-  condition: Type.Optional(Type.Enum(['stopped', 'removed'], { default: 'stopped' })),
-  runId: Type.Optional(Type.String({ maxLength: 64, description: 'Of this run, whatever has come after it' })),
-  timeout: Type.Optional(Type.Number({ minimum: 0, maximum: 86400, description: 'Seconds; 204 when it has not ended by then' }))
 }, { additionalProperties: false })
 const tags = ['containers']
 
@@ -99,15 +94,6 @@ export async function containerRoutes (plain: FastifyInstance, { supervisor }: {
     return await answer(request, reply, supervisor, task, (container) => container)
   })
 
-  app.get('/containers/:id/wait', {
-    schema: { operationId: 'waitContainer', tags, summary: 'Wait for the exit; also right for a container that has gone', params: IdParams, querystring: WaitQuery, response: { 200: ref(Exit), 204: NoContent, ...problems(400, 401, 403, 404, 409, 429, 500, 503) } }
-  }, async (request, reply) => {
-    const { condition, runId, timeout } = request.query
-    const exit = await waitFor(supervisor, request.params.id, { condition: condition ?? 'stopped', ...(runId === undefined ? {} : { runId }) }, timeout, request.raw.socket)
-    if (exit === undefined) void reply.code(204)
-    return exit as ExitView
-  })
-
   app.get('/containers/:id/processes', {
     schema: { operationId: 'listProcesses', tags: ['processes'], summary: 'List the processes of a container', params: IdParams, querystring: Type.Object(Page, { additionalProperties: false }), response: { 200: ref(ProcessList), ...problems(400, 401, 403, 404, 429, 500) } }
   }, async (request) => {
@@ -131,21 +117,4 @@ export async function containerRoutes (plain: FastifyInstance, { supervisor }: {
     const task = new SignalTask({ containerId: id, processId: pid, signal: parseSignal(request.body.signal) }, { requestId: request.id })
     return await answer(request, reply, supervisor, task, () => { void reply.code(204) })
   })
-}
-
-/** Undefined when the time ran out, or the one who waits has gone. */
-async function waitFor (supervisor: Supervisor, id: string, options: { condition: 'stopped' | 'removed', runId?: string }, timeout: number | undefined, socket: NodeJS.EventEmitter): Promise<ExitView | undefined> {
-  const controller = new AbortController()
-  const leave = (): void => controller.abort()
-  const timer = timeout === undefined ? undefined : setTimeout(leave, timeout * 1000)
-  socket.once('close', leave)
-  try {
-    return await supervisor.wait(id, { ...options, abort: controller.signal })
-  } catch (error) {
-    if (controller.signal.aborted) return undefined
-    throw error
-  } finally {
-    clearTimeout(timer)
-    socket.removeListener('close', leave)
-  }
 }

@@ -48,6 +48,9 @@ export type RunRecord = {
   tornDown: boolean
 }
 
+/** stopped: the run has ended; process-exited: one of its other processes has; removed: the container has gone. */
+export type Change = 'stopped' | 'process-exited' | 'removed'
+
 export type Directories = { root: string, state: string }
 
 export function newRunId (): string {
@@ -81,7 +84,7 @@ export class Container {
   oomTold = 0
   lastEventId: string | null
   readonly #state: string
-  readonly #listeners = new Set<(change: 'stopped' | 'removed') => void>()
+  readonly #listeners = new Set<(change: Change) => void>()
   #held: ContainerView | undefined
   #writing: Promise<void> = Promise.resolve()
   #dirty = false
@@ -217,12 +220,12 @@ export class Container {
   }
 
   /** Calls the listener on each of these changes, after the state shows it; returns the way to stop listening. */
-  onChange (listener: (change: 'stopped' | 'removed') => void): () => void {
+  onChange (listener: (change: Change) => void): () => void {
     this.#listeners.add(listener)
     return () => this.#listeners.delete(listener)
   }
 
-  changed (change: 'stopped' | 'removed'): void {
+  changed (change: Change): void {
     for (const listener of [...this.#listeners]) listener(change)
   }
 

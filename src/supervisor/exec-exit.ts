@@ -29,6 +29,7 @@ export class ExecExitTask extends Task<void> {
       apply: () => {
         process.status = 'stopped'
         process.exit = this.#exit
+        container.changed('process-exited')
       }
     })
   }

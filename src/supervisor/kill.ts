@@ -66,7 +66,7 @@ export async function stopped (container: Container, seconds: number): Promise<b
   if (container.status === 'stopped' || container.status === 'deleting') return true
   return await new Promise((resolve) => {
     const timer = setTimeout(() => finish(false), seconds * 1000)
-    const forget = container.onChange(() => finish(true))
+    const forget = container.onChange((change) => { if (change !== 'process-exited') finish(true) })
     function finish (result: boolean): void {
       clearTimeout(timer)
       forget()

@@ -117,6 +117,8 @@ class RestoreTask extends Task<void> {
     container.beginRun(run)
     if (run.phase !== 'creating') {
       container.status = run.phase
+      // Whoever waits already has seen the record, which was behind.
+      if (run.exit !== null) container.changed('stopped')
       supervisor.containers.set(container.id, container)
     }
     if (run.tornDown) return

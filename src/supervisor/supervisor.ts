@@ -9,6 +9,7 @@ import { ShimGone } from '../runtime/shim.ts'
 import type { Watch } from '../runtime/watch.ts'
 import { Lanes, Slots } from './lanes.ts'
 import type { Task } from './task.ts'
+import { Waits } from './wait.ts'
 
 export type Log = {
   info: (details: object, message: string) => void
@@ -58,7 +59,7 @@ export class Supervisor {
   readonly #slots: Slots
   readonly #tasks = new Map<string, Task<unknown>>()
   readonly #finished: string[] = []
-  readonly #stopping = new AbortController()
+  readonly waits = new Waits()
   #unsettled = 0
   #waiting = 0
   #runtimeCalls = 0
@@ -145,11 +146,6 @@ export class Supervisor {
     await Promise.race([Promise.all(under), new Promise((resolve) => setTimeout(resolve, seconds * 1000).unref())])
   }
 
-  /** Answers everyone who waits for an exit that the daemon stops. */
-  abandonWaits (): void {
-    this.#stopping.abort()
-  }
-
   /** The container, or container_not_found. */
   find (id: string): Container {
     const container = this.containers.get(id)
@@ -166,44 +162,6 @@ export class Supervisor {
     const counts = new Map<string, number>()
     for (const { status } of this.containers.values()) counts.set(status, (counts.get(status) ?? 0) + 1)
     return counts
-  }
-
-  /**
-   * The exit of a container's run: at once if it has ended (also when the container has gone), else when it ends.
-   * Without runId: of the current run, or of the last one of a container that has gone.
-   */
-  async wait (id: string, options: { condition: 'stopped' | 'removed', runId?: string, abort: AbortSignal }): Promise<ExitView> {
-    const { condition, runId, abort } = options
-    const container = this.containers.get(id)
-    if (container !== undefined) {
-      const other = runId !== undefined && container.run?.runId !== runId
-      if (!other) {
-        const exit = container.view().exit
-        const current = container.run?.runId
-        if (condition === 'stopped' && exit !== null) return exit
-        await new Promise<void>((resolve, reject) => {
-          const stop = container.onChange((change) => {
-            if (condition === 'removed' ? change !== 'removed' : false) return
-            stop()
-            resolve()
-          })
-          const leave = (): void => { stop(); reject(new LongshoreError('not_ready', 'the daemon is stopping; ask again when it is back', { extra: { retryAfter: 1 } })) }
-          const either = AbortSignal.any([abort, this.#stopping.signal])
-          if (either.aborted) leave()
-          else either.addEventListener('abort', leave, { once: true })
-        })
-        if (condition === 'stopped' && container.init?.exit != null && container.run?.runId === current) return container.init.exit
-        return await this.#exitOf(id, current)
-      }
-    }
-    return await this.#exitOf(id, runId)
-  }
-
-  async #exitOf (id: string, runId: string | undefined): Promise<ExitView> {
-    const row = await this.options.journal.exitOf({ containerId: id, ...(runId === undefined ? {} : { runId }), processId: 'init' })
-    if (row !== undefined) return row.exit
-    if (runId !== undefined) throw new LongshoreError('no_exit', `run ${runId} of container ${id} has no exit: it never ran, or is not known`)
-    throw new LongshoreError('container_not_found', `there is no container ${id}, and no exit of one is kept`)
   }
 
   /**

@@ -23,7 +23,7 @@ export async function makeApi (args: string[] = []): Promise<Api> {
   const journal = await Journal.open({ path: join(directory, 'journal.db'), bootId: 'boot', retainEvents: config.retainEvents, retainDays: config.retainDays, log })
   const watch = new Watch(log)
   const hub = new Hub(journal, { heartbeatSeconds: config.heartbeat, log })
-  const metrics = makeMetrics({ containers: () => supervisor.counts(), queued: () => supervisor.queued, runtimeCalls: () => supervisor.runtimeCalls, descriptors: () => watch.size, subscribers: () => hub.size, repairs: () => supervisor.repairs })
+  const metrics = makeMetrics({ containers: () => supervisor.counts(), queued: () => supervisor.queued, runtimeCalls: () => supervisor.runtimeCalls, descriptors: () => watch.size, subscribers: () => hub.size, waits: () => supervisor.waits.size, repairs: () => supervisor.repairs })
   const supervisor = new Supervisor({
     directories: { root: directory, state: directory },
     runtime: config.runtime,
