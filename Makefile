@@ -5,7 +5,7 @@ node := scripts/node.sh
 sources := $(shell find src -name '*.ts' 2>/dev/null)
 
 .DEFAULT_GOAL := build
-.PHONY: FORCE help setup build native demo test chaos start lint types bench openapi install install-unit uninstall clean
+.PHONY: FORCE help setup build native demo test chaos start lint types bench compare openapi install install-unit uninstall clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -24,8 +24,8 @@ FORCE:
 native: node_modules/.package-lock.json
 	@$(MAKE) --no-print-directory --quiet -C src/native
 
-# A stamp, since tsc takes a second even when nothing has changed.
-build/dist.stamp: $(sources) tsconfig.json tsconfig.build.json node_modules/.package-lock.json
+# A stamp, since esbuild takes half a second even when nothing has changed.
+build/dist.stamp: $(sources) scripts/compile.ts package.json node_modules/.package-lock.json
 	@scripts/compile.sh
 	@touch $@
 
@@ -52,6 +52,10 @@ types: node_modules/.package-lock.json ## check the types of sources, tests and 
 
 bench: build ## measure on this machine; BENCH=name for one of bench/
 	@scripts/bench.sh $(BENCH)
+
+compare: build ## measure this tree against another commit, in turn; WITH=commit
+	@scripts/setup.sh demo
+	@scripts/compare.sh $(WITH)
 
 openapi: node_modules/.package-lock.json native ## write openapi.yaml anew from the routes
 	@$(node) node scripts/openapi.ts

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Copies what runs (no sources, no tools) to $DESTDIR$PREFIX/lib/longshore, and links longshored into $PREFIX/bin.
+# Copies what runs (no sources, no packages: they are inside dist/) to $DESTDIR$PREFIX/lib/longshore, and links longshored into $PREFIX/bin.
 . "$(dirname -- "${BASH_SOURCE[0]}")/env.sh"
 
 prefix=${PREFIX:-/usr/local}
@@ -12,12 +12,6 @@ install -d -- "$new/build" "$new/toolchain" "${DESTDIR:-}$prefix/bin"
 cp -R bin dist package.json LICENSE README.md "$new/"
 install -m 0755 build/longshore.node build/longshore-shim "$new/build/"
 install -m 0644 toolchain/find-node.sh "$new/toolchain/"
-
-npm ls --omit=dev --all --parseable --loglevel=error | sed -n "s|^$project/||p" | sort -u | while read -r package; do
-  install -d -- "$new/$package"
-  # A package's own nested packages are listed by themselves, or belong to the tools.
-  tar -C "$package" -c --exclude=./node_modules . | tar -C "$new/$package" -x --no-same-owner
-done
 
 # Where the machine's Node.js is too old the one from the set-up goes along.
 case $node in "$project"/*) install -D -m 0755 -- "$(readlink -f -- "$node")" "$new/toolchain/node_modules/.bin/node" ;; esac

@@ -1,6 +1,7 @@
 import { mkdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { pino } from 'pino'
+import manifest from '../package.json' with { type: 'json' }
 import { loadConfig } from './config.ts'
 import { hasCode } from './errors.ts'
 import { Hub } from './events/hub.ts'
@@ -19,7 +20,7 @@ import { Supervisor } from './supervisor/supervisor.ts'
 /** seconds that tasks under way have to finish at shutdown */
 const drainLimit = 10
 
-const { version } = JSON.parse(await readFile(new URL('../package.json', import.meta.url), 'utf8')) as { version: string }
+const { version } = manifest
 const config = loadConfig(process.argv.slice(2), version)
 const log = pino({ level: config.logLevel })
 

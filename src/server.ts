@@ -63,11 +63,13 @@ export async function buildServer (parts: ServerParts): Promise<FastifyInstance>
     clientErrorHandler,
     schemaController: {
       compilersFactory: {
+        // What is answered is made from the same types that the schemas give, so nothing has to be left out or turned on its way.
+        buildSerializer: () => () => JSON.stringify,
         // Bodies are taken as they are, since coercion turns null into "" and 0; what comes in a URL is always text.
         buildValidator: (externalSchemas: Parameters<typeof validator>[0], options: { customOptions?: object } = {}) => {
           const make = (coerceTypes: false | 'array'): ReturnType<typeof validator> => validator(externalSchemas, {
             ...options,
-            customOptions: { ...options.customOptions, coerceTypes, removeAdditional: false, useDefaults: false, allErrors: false, allowUnionTypes: true }
+            customOptions: { ...options.customOptions, coerceTypes, removeAdditional: false, useDefaults: false, allErrors: false, allowUnionTypes: true, validateSchema: false }
           })
           const [strict, coercing] = [make(false), make('array')]
           return ((route: { httpPart?: string }) => (route.httpPart === 'body' ? strict : coercing)(route as never)) as never

@@ -122,6 +122,8 @@ export class Daemon {
   readonly root: string
   readonly state: string
   readonly socket: string
+  /** what is started; another tree's for a comparison */
+  program = join(project, 'bin/longshored')
   child: ChildProcess | undefined
   output = ''
   readonly agent = new http.Agent({ keepAlive: true, maxSockets: 64 })
@@ -145,7 +147,7 @@ export class Daemon {
   }
 
   async launch (args: string[] = [], env: Record<string, string> = {}): Promise<void> {
-    const child = spawn(join(project, 'bin/longshored'), ['--root', this.root, '--state', this.state, ...args], {
+    const child = spawn(this.program, ['--root', this.root, '--state', this.state, ...args], {
       stdio: ['ignore', 'pipe', 'pipe'],
       env: { ...process.env, ...env }
     })
