@@ -23,8 +23,10 @@ export type Config = {
   maxQueuedTasks: number
   maxRuntimeCalls: number
   maxSubscribers: number
+  maxOutputReaders: number
   logSegmentBytes: number
   logSegments: number
+  logRuns: number
   logLevel: string
 }
 
@@ -77,13 +79,15 @@ export function loadConfig (argv: string[], version: string): Config {
     .addOption(option('--max-subscribers <n>', 'Event streams at once', 'LONGSHORE_MAX_SUBSCRIBERS').default(20_000).argParser(integer(1, 1e6)))
     .addOption(option('--log-segment-bytes <n>', "Size at which a container's output goes on in a new file", 'LONGSHORE_LOG_SEGMENT_BYTES').default(4 * 1024 * 1024).argParser(integer(4096, 2 ** 40)))
     .addOption(option('--log-segments <n>', "Files of a run's output that are kept", 'LONGSHORE_LOG_SEGMENTS').default(4).argParser(integer(1, 16)))
+    .addOption(option('--log-runs <n>', 'Runs of a container whose output is kept, the latest included', 'LONGSHORE_LOG_RUNS').default(3).argParser(integer(1, 1000)))
+    .addOption(option('--max-output-readers <n>', 'Readers of output and attached clients at once', 'LONGSHORE_MAX_OUTPUT_READERS').default(1000).argParser(integer(1, 1e5)))
     .addOption(option('--log-level <level>', "Of the daemon's own log", 'LONGSHORE_LOG_LEVEL').default('info').choices(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']))
     .allowExcessArguments(false)
   command.parse(argv, { from: 'user' })
   const given = command.opts<{
     root: string, state: string, socket?: string, listen?: { host: string, port: number }, tokenFile?: string, allowedHost?: string[], allowedOrigin?: string[]
     runtime: string, runtimeArg?: string[], startTimeout: number, reconcileInterval: number, retainEvents: number, retainDays: number, heartbeat: number
-    maxQueuedTasks: number, maxRuntimeCalls: number, maxSubscribers: number, logSegmentBytes: number, logSegments: number, logLevel: string
+    maxQueuedTasks: number, maxRuntimeCalls: number, maxSubscribers: number, logSegmentBytes: number, logSegments: number, logRuns: number, maxOutputReaders: number, logLevel: string
   }>()
   const root = resolve(given.root)
   const state = resolve(given.state)

@@ -59,6 +59,7 @@ const supervisor = new Supervisor({
   maxRuntimeCalls: config.maxRuntimeCalls,
   logSegmentBytes: config.logSegmentBytes,
   logSegments: config.logSegments,
+  logRuns: config.logRuns,
   bootId,
   cgroups: await findCgroups(),
   journal,

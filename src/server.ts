@@ -16,6 +16,8 @@ import { noteRoutes, problemHandlers, sendProblem } from './http/problem.ts'
 import type { Metrics } from './metrics.ts'
 import { containerRoutes } from './routes/containers.ts'
 import { eventRoutes } from './routes/events.ts'
+import { logRoutes } from './routes/logs.ts'
+import { Readers } from './routes/readers.ts'
 import { systemRoutes } from './routes/system.ts'
 import { taskRoutes } from './routes/tasks.ts'
 import { waitRoutes } from './routes/wait.ts'
@@ -37,7 +39,7 @@ export type ServerParts = {
 const bodyLimit = 1024 * 1024
 const requestIdPattern = /^[\w.-]{1,128}$/
 const shared = [schemas.Exit, schemas.Process, schemas.Container, schemas.CreateRequest, schemas.SignalRequest, schemas.ProcessSignalRequest, schemas.StopRequest, schemas.ContainerList, schemas.ProcessList,
-  schemas.Event, schemas.EventPage, schemas.Problem, schemas.TaskResource, schemas.TaskList, schemas.Version, schemas.Info, schemas.Health, schemas.Ready]
+  schemas.Event, schemas.EventPage, schemas.OutputRecord, schemas.LostRecord, schemas.Problem, schemas.TaskResource, schemas.TaskList, schemas.Version, schemas.Info, schemas.Health, schemas.Ready]
 
 /** The HTTP application: everything but the sockets it listens on. */
 export async function buildServer (parts: ServerParts): Promise<FastifyInstance> {
@@ -108,9 +110,11 @@ export async function buildServer (parts: ServerParts): Promise<FastifyInstance>
     labelsOf: (id) => supervisor.containers.get(id)?.labels
   })
   await idempotency(app, { directory: idempotencyDirectory })
+  const readers = new Readers(config.maxOutputReaders)
   await app.register(containerRoutes, { supervisor })
   await app.register(waitRoutes, { supervisor })
   await app.register(eventRoutes, { journal, hub, supervisor, maxSubscribers: config.maxSubscribers })
+  await app.register(logRoutes, { supervisor, heartbeatSeconds: config.heartbeat, readers })
   await app.register(taskRoutes, { supervisor })
   await app.register(systemRoutes, { supervisor, metrics, version })
   await app.ready()

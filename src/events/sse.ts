@@ -18,7 +18,7 @@ export function eventFrame (id: string, type: string, json: string): string {
 }
 
 /** A frame that is not in the journal: it has no id and so never moves a reader's cursor. */
-export function controlFrame (event: 'Gap' | 'Bye' | 'Snapshot' | 'Ping', data: unknown): string {
+export function controlFrame (event: 'Gap' | 'Bye' | 'Snapshot' | 'Ping' | 'Lost' | 'End', data: unknown): string {
   return `event: ${event}\ndata: ${JSON.stringify(data)}\n\n`
 }
 

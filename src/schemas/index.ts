@@ -1,4 +1,5 @@
 export * from './common.ts'
 export * from './container.ts'
 export * from './event.ts'
+export * from './log.ts'
 export * from './system.ts'

@@ -4,7 +4,7 @@ import { loadBundle } from '../runtime/bundle.ts'
 import type { Container } from '../runtime/container.ts'
 import { nowNs } from '../native/index.ts'
 import { timestamp } from '../runtime/exit.ts'
-import { removeTree } from '../runtime/files.ts'
+import { forgetRuns } from '../runtime/log-runs.ts'
 import { DeleteTask, removeContainer } from './delete.ts'
 import { createRun, startRun } from './run.ts'
 import type { Supervisor } from './supervisor.ts'
@@ -46,7 +46,7 @@ async function newRun (supervisor: Supervisor, task: Task<unknown>, container: C
   await tearDown(supervisor, task, container)
   task.step = 'reading the bundle'
   const bundle = await loadBundle(container.bundle, container.processOverride)
-  const before = { run: container.run, outDir: container.outDir, lastEventId: container.lastEventId }
+  const before = { run: container.run, lastEventId: container.lastEventId }
   container.holdView()
   try {
     await createRun(supervisor, task, container, bundle)
@@ -56,9 +56,8 @@ async function newRun (supervisor: Supervisor, task: Task<unknown>, container: C
     throw error
   }
   await StartTask.run(supervisor, task, container, 'keep')
-  // The output of the run before is kept until there is a new one to look at.
-  removeTree(before.outDir).catch((error: unknown) => {
-    supervisor.log.warn({ err: error, container: container.id }, 'the output of an earlier run could not be removed')
+  forgetRuns(container.root, container.run?.runId ?? '', supervisor.options.logRuns).catch((error: unknown) => {
+    supervisor.log.warn({ err: error, container: container.id }, 'the output of earlier runs could not be removed')
   })
 }
 

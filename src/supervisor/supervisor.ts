@@ -34,6 +34,8 @@ export type SupervisorOptions = {
   maxRuntimeCalls: number
   logSegmentBytes: number
   logSegments: number
+  /** runs of a container whose output is kept */
+  logRuns: number
   bootId: string
   cgroups: CgroupMounts
   journal: Journal
@@ -54,7 +56,10 @@ export class Supervisor {
   readonly quarantined = new Map<string, { path: string, reason: string }>()
   readonly repairs = new Map<Repair, number>(repairKinds.map((kind) => [kind, 0]))
   readonly progress = { restored: 0, total: 0 }
-  ready = false
+  /** resolves once the containers of an earlier daemon have been taken up */
+  readonly restored: Promise<void>
+  #ready = false
+  #takenUp: () => void = () => {}
   readonly #lanes = new Lanes()
   readonly #slots: Slots
   readonly #tasks = new Map<string, Task<unknown>>()
@@ -67,6 +72,16 @@ export class Supervisor {
   constructor (options: SupervisorOptions) {
     this.options = options
     this.#slots = new Slots(options.maxRuntimeCalls)
+    this.restored = new Promise((resolve) => { this.#takenUp = resolve })
+  }
+
+  get ready (): boolean {
+    return this.#ready
+  }
+
+  set ready (ready: boolean) {
+    this.#ready = ready
+    if (ready) this.#takenUp()
   }
 
   get log (): Log {

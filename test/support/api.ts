@@ -33,6 +33,7 @@ export async function makeApi (args: string[] = []): Promise<Api> {
     maxRuntimeCalls: config.maxRuntimeCalls,
     logSegmentBytes: config.logSegmentBytes,
     logSegments: config.logSegments,
+    logRuns: config.logRuns,
     bootId: 'boot',
     cgroups: await findCgroups(),
     journal,
