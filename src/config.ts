@@ -18,6 +18,7 @@ export type Config = {
   reconcileInterval: number
   retainEvents: number
   retainDays: number
+  retainBytes: number
   /** seconds */
   heartbeat: number
   maxQueuedTasks: number
@@ -73,6 +74,7 @@ export function loadConfig (argv: string[], version: string): Config {
     .addOption(option('--reconcile-interval <s>', 'Seconds between comparisons of what is known with what is there', 'LONGSHORE_RECONCILE_INTERVAL').default(10).argParser(number(0.05, 3600)))
     .addOption(option('--retain-events <n>', 'Events that the journal keeps', 'LONGSHORE_RETAIN_EVENTS').default(1_000_000).argParser(integer(1, 1e9)))
     .addOption(option('--retain-days <n>', 'Days that the journal keeps events', 'LONGSHORE_RETAIN_DAYS').default(30).argParser(number(0.001, 36500)))
+    .addOption(option('--retain-bytes <n>', "Bytes that the journal's file may have", 'LONGSHORE_RETAIN_BYTES').default(1024 ** 3).argParser(integer(1024 ** 2, 2 ** 50)))
     .addOption(option('--heartbeat <s>', 'Seconds between heartbeats of an event stream', 'LONGSHORE_HEARTBEAT').default(15).argParser(number(0.05, 15)))
     .addOption(option('--max-queued-tasks <n>', 'Tasks under way at once; past it requests are answered 503', 'LONGSHORE_MAX_QUEUED_TASKS').default(1024).argParser(integer(1, 1e6)))
     .addOption(option('--max-runtime-calls <n>', 'Calls of the runtime at once', 'LONGSHORE_MAX_RUNTIME_CALLS').default(Math.max(4, cpus().length * 2)).argParser(integer(1, 1024)))
@@ -86,7 +88,7 @@ export function loadConfig (argv: string[], version: string): Config {
   command.parse(argv, { from: 'user' })
   const given = command.opts<{
     root: string, state: string, socket?: string, listen?: { host: string, port: number }, tokenFile?: string, allowedHost?: string[], allowedOrigin?: string[]
-    runtime: string, runtimeArg?: string[], startTimeout: number, reconcileInterval: number, retainEvents: number, retainDays: number, heartbeat: number
+    runtime: string, runtimeArg?: string[], startTimeout: number, reconcileInterval: number, retainEvents: number, retainDays: number, retainBytes: number, heartbeat: number
     maxQueuedTasks: number, maxRuntimeCalls: number, maxSubscribers: number, logSegmentBytes: number, logSegments: number, logRuns: number, maxOutputReaders: number, logLevel: string
   }>()
   const root = resolve(given.root)

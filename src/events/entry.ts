@@ -4,6 +4,13 @@ import { eventFrame } from './sse.ts'
 /** The forms of a stream. */
 export type Form = 'sse' | 'ndjson'
 
+/** Why a process ended, of an event that tells an exit; `json` is the event, or its end from a field on. */
+export function reasonOf (json: string): string | undefined {
+  // Most events tell none: those are not parsed.
+  if (!json.includes('"exit":{')) return undefined
+  return (JSON.parse(json.startsWith('{') ? json : `{${json}`) as { exit?: { reason: string } }).exit?.reason
+}
+
 /** One event of the journal, with the bytes that all its readers share. */
 export class Entry implements Filterable {
   readonly seq: number
@@ -31,6 +38,11 @@ export class Entry implements Filterable {
   get labels (): Record<string, string> {
     this.#labels ??= JSON.parse(this.#labelsJson) as Record<string, string>
     return this.#labels
+  }
+
+  /** Of the exit that it tells. */
+  get reason (): string | undefined {
+    return reasonOf(this.json)
   }
 
   text (form: Form): string {

@@ -7,6 +7,8 @@ export type WorkerData = {
   retainEvents: number
   /** days */
   retainDays: number
+  /** of the database file */
+  retainBytes: number
   /** bytes: a larger file is not checked for damage before it is used, but beside it */
   checkAtOnce: number
 }
@@ -59,6 +61,9 @@ export type Opened = {
   /** the file was too large to be checked at once */
   unchecked: boolean
 }
+
+/** `bytes`: of the database file that are in use. */
+export type Trimmed = { first: number, bytes: number, more: boolean }
 
 export type StoredRow = { seq: number, type: string, container_id: string, labels: string, body: string }
 export type StoredPage = { rows: StoredRow[], reached: number }

@@ -54,6 +54,8 @@ export async function openStore (path: string, bootId: string, checkAtOnce: numb
   for (const suffix of beside) await chmod(path + suffix, 0o600).catch((error: unknown) => { if (!hasCode(error, 'ENOENT')) throw error })
   const db = new DatabaseSync(path)
   try {
+    // Of a new file only: space that old events took can be given back.
+    if (size === 0) db.exec('PRAGMA auto_vacuum = INCREMENTAL')
     db.exec('PRAGMA busy_timeout = 200; PRAGMA journal_mode = WAL; PRAGMA journal_size_limit = 67108864')
     const { user_version: version } = db.prepare('PRAGMA user_version').get() as { user_version: number }
     if (version > schemaVersion) throw new TooNew(`the journal is of version ${version}; this daemon knows up to ${schemaVersion}`)
@@ -127,6 +129,12 @@ function getMeta (db: DatabaseSync, key: string): string | undefined {
 
 export function setMeta (db: DatabaseSync, key: string, value: string): void {
   db.prepare('INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value').run(key, value)
+}
+
+/** Bytes of the file that are in use; what is free in it is taken first. */
+export function usedBytes (db: DatabaseSync): number {
+  const value = (name: string): number => Number(Object.values(db.prepare(`PRAGMA ${name}`).get() as object)[0])
+  return (value('page_count') - value('freelist_count')) * value('page_size')
 }
 
 /** Keeps a journal that cannot be used, whole, under another name, which it returns. */

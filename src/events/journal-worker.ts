@@ -1,16 +1,21 @@
 /** The journal's own thread: it alone touches the database (journal-store.ts), so that no disk ever holds up the event loop. */
 import type { StatementSync } from 'node:sqlite'
 import { parentPort, workerData } from 'node:worker_threads'
+import { reasonOf } from './entry.ts'
 import { labelsMatch } from './labels.ts'
-import type { Append, Failure, Opened, Reply, Request, StoredPage, StoredRow, WorkerData } from './journal-protocol.ts'
-import { isDamage, openStore, setAside, setMeta, type Store } from './journal-store.ts'
+import type { Append, Failure, Opened, Reply, Request, StoredPage, StoredRow, Trimmed, WorkerData } from './journal-protocol.ts'
+import { isDamage, openStore, setAside, setMeta, usedBytes, type Store } from './journal-store.ts'
 
-const { path, bootId, retainEvents, retainDays, checkAtOnce } = workerData as WorkerData
+const { path, bootId, retainEvents, retainDays, retainBytes, checkAtOnce } = workerData as WorkerData
 const day = 24 * 3600 * 1000
 /** how long an exit can be asked for after its container went (a day is promised) */
 const exitsKept = 7 * day
 /** bounds of one piece of work: an append waits for no more than one of them */
 const trimChunk = 500
+/** events that a bound on bytes leaves, since exits take their part of the file too */
+const fewest = 500
+/** pages of the file that are given back with a chunk */
+const vacuumPages = 256
 const readRows = 100
 const readBytes = 64 * 1024
 const readSpan = 4000
@@ -103,7 +108,7 @@ function append (epoch: string, first: number, rows: Append[]): void {
 
 /** One page: bounded in rows, bytes and the stretch of the sequence that is looked through. */
 function read ({ after, until, limit, filter }: Request & { op: 'read' }): StoredPage {
-  const { containers, types, labels } = filter
+  const { containers, types, labels, reasons } = filter
   const single = containers?.length === 1 ? containers[0] : undefined
   const end = Math.min(until, after + readSpan)
   const common = { until: end, types: types === undefined ? null : JSON.stringify(types) }
@@ -116,6 +121,7 @@ function read ({ after, until, limit, filter }: Request & { op: 'read' }): Store
     for (const row of found) {
       reached = row.seq
       if (labels !== undefined && !labelsMatch(labels, JSON.parse(row.labels) as Record<string, string>)) continue
+      if (reasons !== undefined && !reasons.includes(reasonOf(row.body) ?? '')) continue
       rows.push(row)
       bytes += row.body.length
       if (rows.length >= limit || bytes >= readBytes) return { rows, reached }
@@ -137,11 +143,12 @@ function seqBefore (time: number): number {
 }
 
 /** Deletes one chunk of what is past the bounds; `more`: there is another. */
-function trim (): { first: number, more: boolean } {
+function trim (): Trimmed {
   const { first, head, db } = store
   const end = Math.min(head, first + trimChunk - 1)
   const young = (sql.youngFrom.get(first, end, Date.now() - retainDays * day) as { seq: number | null }).seq
-  const until = Math.min(end, Math.max(head - retainEvents, young === null ? end : young - 1))
+  const large = usedBytes(db) > retainBytes ? Math.min(end, head - fewest) : 0
+  const until = Math.min(end, Math.max(head - retainEvents, young === null ? end : young - 1, large))
   transaction(() => {
     sql.trimExits.run(Date.now() - exitsKept)
     if (until < first) return
@@ -149,8 +156,9 @@ function trim (): { first: number, more: boolean } {
     sql.trim.run(until)
     sql.trimEpochs.run(until + 1)
   })
+  if (until >= first) db.exec(`PRAGMA incremental_vacuum(${vacuumPages})`)
   store.first = Math.max(first, until + 1)
-  return { first: store.first, more: until >= first && until === end && end < head }
+  return { first: store.first, bytes: usedBytes(db), more: until >= first && until === end && end < head }
 }
 
 async function answer (request: Request): Promise<unknown> {

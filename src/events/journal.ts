@@ -1,15 +1,14 @@
 import { failpoint } from '../failpoints.ts'
-import type { EventType, EventView, ExitView } from '../schemas/index.ts'
-import { nowNs } from '../native/index.ts'
-import { timestamp } from '../runtime/exit.ts'
+import type { EventType } from '../schemas/index.ts'
 import { epochOf, locate, positionId, type Bounds, type Position } from './cursor.ts'
 import { Entry } from './entry.ts'
 import type { FilterQuery } from './filter.ts'
-import type { Append, Epoch, Opened, StoredExit, StoredPage } from './journal-protocol.ts'
+import type { Append, Epoch, Opened, StoredExit, StoredPage, Trimmed } from './journal-protocol.ts'
+import { exitRow, rowOf, type ExitRow, type NewEvent } from './journal-row.ts'
 import { JournalError, JournalThread, checkJournal } from './journal-thread.ts'
 
-export type NewEvent = Omit<EventView, 'id' | 'timestamp'>
-export type ExitRow = { runId: string, processId: string, containerId: string, exit: ExitView }
+export type { ExitRow, NewEvent }
+
 /** Events in order; everything that matches up to `reached` is among them. */
 export type Page = { entries: Entry[], reached: number }
 
@@ -22,6 +21,8 @@ export type JournalOptions = {
   retainEvents: number
   /** days */
   retainDays: number
+  /** of the database file; 1 GiB when absent */
+  retainBytes?: number
   log: Log
   /** bytes; a larger file is checked for damage beside its use. 64 MiB when absent */
   checkAtOnce?: number
@@ -30,6 +31,9 @@ export type JournalOptions = {
 type Waiting = { row: Append, committed: ((id: string) => void) | undefined, resolve: (id: string) => void, reject: (error: Error) => void }
 
 const trimEvery = 60_000
+/** the most events between two looks at the bounds */
+const trimAfter = 10_000
+const defaultRetainBytes = 1024 ** 3
 /** milliseconds between tries of a commit that fails, doubled from the first to the last */
 const firstRetry = 50
 const lastRetry = 5000
@@ -51,6 +55,9 @@ export class Journal implements Bounds {
   #epochs: Epoch[] = []
   #first = 1
   #head = 0
+  #bytes = 0
+  #sinceTrim = 0
+  #trimming = false
   #writable = true
   #waiting: Waiting[] = []
   #writing: Promise<void> | undefined
@@ -63,8 +70,8 @@ export class Journal implements Bounds {
 
   private constructor (options: JournalOptions) {
     this.options = options
-    const { path, bootId, retainEvents, retainDays, checkAtOnce = defaultCheckAtOnce } = options
-    this.#thread = new JournalThread({ path, bootId, retainEvents, retainDays, checkAtOnce }, (error) => {
+    const { path, bootId, retainEvents, retainDays, retainBytes = defaultRetainBytes, checkAtOnce = defaultCheckAtOnce } = options
+    this.#thread = new JournalThread({ path, bootId, retainEvents, retainDays, retainBytes, checkAtOnce }, (error) => {
       options.log.error({ err: error }, "the journal's thread was lost; another one takes over")
       this.#writable = false
       void this.#restart()
@@ -121,6 +128,17 @@ export class Journal implements Bounds {
     return this.#first
   }
 
+  /** of the database file, as of the last look at the bounds */
+  get bytes (): number {
+    return this.#bytes
+  }
+
+  /** the bounds, and nothing else, drop events */
+  get retention (): { events: number, days: number, bytes: number } {
+    const { retainEvents, retainDays, retainBytes = defaultRetainBytes } = this.options
+    return { events: retainEvents, days: retainDays, bytes: retainBytes }
+  }
+
   /** false while commits fail: what is appended waits, and nobody is told */
   get writable (): boolean {
     return this.#writable
@@ -142,18 +160,7 @@ export class Journal implements Bounds {
    */
   async append (event: NewEvent, committed?: (id: string) => void, exit?: ExitRow): Promise<string> {
     if (this.#closed) throw new Error('the journal is closed')
-    const { type, containerId, labels, runId, processId } = event
-    const ns = nowNs()
-    const row: Append = {
-      time: Number(ns / 1_000_000n),
-      type,
-      containerId,
-      runId: runId ?? null,
-      processId: processId ?? null,
-      labels: JSON.stringify(labels),
-      body: JSON.stringify({ ...event, timestamp: timestamp(ns) }).slice(1),
-      ...(exit === undefined ? {} : { exit: { ...exit, exit: JSON.stringify(exit.exit) } })
-    }
+    const row = rowOf(event, exit)
     return await new Promise((resolve, reject) => {
       this.#waiting.push({ row, committed, resolve, reject })
       this.#writing ??= this.#write()
@@ -213,6 +220,8 @@ export class Journal implements Bounds {
   #tell (batch: Waiting[], epoch: string, first: number): void {
     const entries = batch.map(({ row }, index) => new Entry(epoch, first + index, row.type, row.containerId, row.labels, row.body))
     this.#head = first + batch.length - 1
+    this.#sinceTrim += batch.length
+    if (this.#sinceTrim > Math.min(trimAfter, this.options.retainEvents / 10)) void this.#trim()
     for (const [index, { committed }] of batch.entries()) {
       try {
         committed?.(`${epoch}:${first + index}`)
@@ -323,18 +332,19 @@ export class Journal implements Bounds {
   }
 
   async #trim (): Promise<void> {
+    if (this.#trimming) return
+    this.#trimming = true
+    this.#sinceTrim = 0
     try {
       for (let more = true; more;) {
-        const result = await this.#thread.ask({ op: 'trim' }) as { first: number, more: boolean }
+        const result = await this.#thread.ask({ op: 'trim' }) as Trimmed
         this.#first = result.first
+        this.#bytes = result.bytes
         more = result.more
       }
     } catch (error) {
       if (!this.#closed) this.options.log.warn({ err: error }, 'old events could not be removed')
     }
+    this.#trimming = false
   }
-}
-
-function exitRow (row: StoredExit | undefined): ExitRow | undefined {
-  return row === undefined ? undefined : { runId: row.run_id, processId: row.process_id, containerId: row.container_id, exit: JSON.parse(row.exit) as ExitView }
 }

@@ -4,13 +4,13 @@ import { Type, type Static } from 'typebox'
 import { LongshoreError } from '../errors.ts'
 import { isEventId, type Position } from '../events/cursor.ts'
 import type { Form } from '../events/entry.ts'
-import { Filter } from '../events/filter.ts'
+import { Filter, type FilterInput } from '../events/filter.ts'
 import type { Hub } from '../events/hub.ts'
 import type { Journal } from '../events/journal.ts'
 import { Reader } from '../events/reader.ts'
 import { bookmark, controlFrame, retry } from '../events/sse.ts'
 import { grants } from '../http/auth.ts'
-import { Event, EventPage, IdParams, ref } from '../schemas/index.ts'
+import { Event, EventPage, IdParams, reasons, ref } from '../schemas/index.ts'
 import type { Supervisor } from '../supervisor/supervisor.ts'
 import { preferred } from './accept.ts'
 import { problems } from './problems.ts'
@@ -20,6 +20,7 @@ const Many = (description: string): ReturnType<typeof Type.Optional> => Type.Opt
 const Query = {
   type: Many('Only events of this type; repeatable'),
   label: Many('Only containers with this label, `key` or `key=value`; repeatable, all must match'),
+  reason: Many(`Only exits for this reason (${reasons.join(', ')}); repeatable`),
   from: Type.Optional(Type.String({ maxLength: 128, description: '`now`, `earliest`, the id of an event (strictly after it) or an RFC 3339 time (at or after it). By default a stream that follows begins now, and what ends begins at the earliest' })),
   lastEventId: Type.Optional(Type.String({ maxLength: 128, description: 'As the header Last-Event-ID (which wins over it), for clients that cannot set it on their first connection' })),
   follow: Type.Optional(Type.Boolean({ default: true, description: 'false: what there is, then the end' })),
@@ -31,7 +32,7 @@ const Query = {
 const EventsQuery = Type.Object({ container: Many('Only this container; repeatable'), ...Query }, { additionalProperties: false })
 const ContainerEventsQuery = Type.Object(Query, { additionalProperties: false })
 
-type Asked = Omit<Static<typeof EventsQuery>, 'container' | 'type' | 'label'> & { container?: string[], type?: string[], label?: string[] }
+type Asked = Omit<Static<typeof EventsQuery>, 'container' | 'type' | 'label' | 'reason'> & FilterInput
 
 const mediaTypes = { sse: 'text/event-stream', ndjson: 'application/x-ndjson', page: 'application/json' } as const
 

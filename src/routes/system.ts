@@ -37,7 +37,7 @@ export async function systemRoutes (plain: FastifyInstance, { supervisor, metric
     defaultRuntime: runtime,
     containers: Object.fromEntries(supervisor.counts()),
     tasks: { queued: supervisor.queued, limit: maxQueuedTasks },
-    journal: { epoch: journal.epoch, first: journal.first, head: journal.head, retainEvents: journal.options.retainEvents, retainDays: journal.options.retainDays, writable: journal.writable },
+    journal: { epoch: journal.epoch, first: journal.first, head: journal.head, retainEvents: journal.retention.events, retainDays: journal.retention.days, retainBytes: journal.retention.bytes, bytes: journal.bytes, writable: journal.writable },
     restore: { ready: supervisor.ready, ...supervisor.progress },
     quarantined: [...supervisor.quarantined.values()]
   }))

@@ -55,6 +55,8 @@ export const Info = Type.Object({
     head: Type.Integer({ description: 'Sequence of the newest event' }),
     retainEvents: Type.Integer(),
     retainDays: Type.Number(),
+    retainBytes: Type.Integer({ description: 'Bytes that its file may have' }),
+    bytes: Type.Integer({ description: 'Bytes that its file has in use, as of the last look at the bounds' }),
     writable: Type.Boolean()
   }, { additionalProperties: false }),
   restore: Type.Object({ ready: Type.Boolean(), restored: Type.Integer(), total: Type.Integer() }, { additionalProperties: false }),

@@ -7,7 +7,7 @@ import { Journal } from '../../src/events/journal.ts'
 import { Reader, type ReaderOptions } from '../../src/events/reader.ts'
 import { Client, TestLog, event, fill, openJournal, options, range, temporary, turn, until } from './support.ts'
 
-t.setTimeout(120_000)
+t.setTimeout(600_000)
 
 type House = { journal: Journal, hub: Hub, log: TestLog }
 

@@ -115,7 +115,7 @@ export function parse (text: string): Frame[] {
   })
 }
 
-export async function until (condition: () => boolean | Promise<boolean>, what = 'the condition', seconds = 10): Promise<void> {
+export async function until (condition: () => boolean | Promise<boolean>, what = 'the condition', seconds = 60): Promise<void> {
   const deadline = Date.now() + seconds * 1000
   while (!await condition()) {
     if (Date.now() > deadline) throw new Error(`${what} did not come about within ${seconds} s`)
