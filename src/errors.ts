@@ -22,6 +22,8 @@ export const errorCodes = {
   container_unreadable: { status: 409, title: 'The record of this container cannot be read' },
   container_running: { status: 409, title: 'The container is running' },
   container_not_running: { status: 409, title: 'The container is not running' },
+  container_paused: { status: 409, title: 'The container is paused' },
+  container_not_paused: { status: 409, title: 'The container is not paused' },
   invalid_state: { status: 409, title: "The container's state does not allow this" },
   no_exit: { status: 409, title: 'The container never ran, so it has no exit' },
   request_in_progress: { status: 409, title: 'A request with this Idempotency-Key is still under way' },

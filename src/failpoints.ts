@@ -8,6 +8,8 @@ export type Failpoint =
   | 'exit.seen' | 'exit.told'
   | 'teardown.deleted' | 'teardown.quit' | 'teardown.cleared'
   | 'delete.forgotten' | 'delete.told'
+  | 'pause.frozen' | 'pause.told' | 'resume.thawed' | 'resume.told'
+  | 'update.recorded' | 'update.applied' | 'update.told'
   | 'journal.committed'
   | 'restore.loaded' | 'restore.connected' | 'restore.armed'
 

@@ -18,6 +18,7 @@ import { containerRoutes } from './routes/containers.ts'
 import { eventRoutes } from './routes/events.ts'
 import { logRoutes } from './routes/logs.ts'
 import { Readers } from './routes/readers.ts'
+import { resourceRoutes } from './routes/resources.ts'
 import { systemRoutes } from './routes/system.ts'
 import { taskRoutes } from './routes/tasks.ts'
 import { waitRoutes } from './routes/wait.ts'
@@ -113,6 +114,7 @@ export async function buildServer (parts: ServerParts): Promise<FastifyInstance>
   const readers = new Readers(config.maxOutputReaders)
   await app.register(containerRoutes, { supervisor })
   await app.register(waitRoutes, { supervisor })
+  await app.register(resourceRoutes, { supervisor })
   await app.register(eventRoutes, { journal, hub, supervisor, maxSubscribers: config.maxSubscribers })
   await app.register(logRoutes, { supervisor, heartbeatSeconds: config.heartbeat, readers })
   await app.register(taskRoutes, { supervisor })

@@ -44,6 +44,8 @@ export type RunRecord = {
   cgroup: ContainerCgroup | null
   startedAt: string | null
   exit: ExitView | null
+  /** frozen, as the event stream said last */
+  paused?: boolean
   /** the runtime's state and the shim are gone */
   tornDown: boolean
 }
@@ -110,7 +112,7 @@ export class Container {
     this.status = 'created'
     if (record.run !== null) {
       this.beginRun(record.run)
-      if (record.run.phase === 'running') this.status = 'running'
+      if (record.run.phase === 'running') this.status = record.run.paused === true ? 'paused' : 'running'
       if (record.run.phase === 'stopped') this.status = 'stopped'
     }
   }

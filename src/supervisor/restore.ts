@@ -11,6 +11,7 @@ import { DeleteTask } from './delete.ts'
 import { exitSeen, readExitRecord } from './exit.ts'
 import { killAll } from './kill.ts'
 import { findOrphans, type Orphan } from './orphans.ts'
+import { restorePaused, toldPaused } from './pause.ts'
 import { arm } from './run.ts'
 import { startFailed } from './start.ts'
 import type { Supervisor } from './supervisor.ts'
@@ -99,7 +100,8 @@ class RestoreTask extends Task<void> {
     const { journal, bootId, watch } = supervisor.options
     if (run === null) return
     this.step = 'comparing the record with the journal'
-    const told = new Set((await journal.eventsOfRun(run.runId)).filter(({ processId }) => processId === undefined || processId === 'init').map(({ type }) => type))
+    const ofInit = (await journal.eventsOfRun(run.runId)).filter(({ processId }) => processId === undefined || processId === 'init').map(({ type }) => type)
+    const told = new Set(ofInit)
     if (told.has('StateDelete')) {
       supervisor.containers.delete(container.id)
       await removeTree(container.root)
@@ -114,9 +116,10 @@ class RestoreTask extends Task<void> {
       if (told.has('StateStart')) run.phase = 'running'
       else if (told.has('StateCreate')) run.phase = 'created'
     }
+    run.paused = toldPaused(run, ofInit)
     container.beginRun(run)
     if (run.phase !== 'creating') {
-      container.status = run.phase
+      container.status = run.phase === 'running' && run.paused ? 'paused' : run.phase
       // Whoever waits already has seen the record, which was behind.
       if (run.exit !== null) container.changed('stopped')
       supervisor.containers.set(container.id, container)
@@ -147,6 +150,7 @@ class RestoreTask extends Task<void> {
       if (container.init !== undefined) container.init.pid = run.pid
       if (run.phase === 'created' && shim.started) await this.#started(supervisor, container)
       await arm(supervisor, container)
+      await restorePaused(supervisor, this, container)
       failpoint('restore.armed')
       supervisor.save(container)
       return

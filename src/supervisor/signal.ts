@@ -1,6 +1,7 @@
 import { LongshoreError, hasCode } from '../errors.ts'
 import { thaw } from '../runtime/cgroup.ts'
 import { signalAll } from './kill.ts'
+import { wakeUp } from './resume.ts'
 import type { Supervisor } from './supervisor.ts'
 import { Task, type TaskContext } from './task.ts'
 
@@ -11,6 +12,8 @@ export type SignalInput = {
   signal: number
   /** to every process of the container, not only the one named */
   all?: boolean
+  /** a frozen container is thawed after it, so that it can act on it */
+  thaw?: boolean
 }
 
 /** Finds the process in its container and sends it the signal by its pidfd (pidfd_send_signal(2)). */
@@ -24,7 +27,7 @@ export class SignalTask extends Task<void> {
   }
 
   async execute (supervisor: Supervisor): Promise<void> {
-    const { containerId, processId = 'init', signal, all } = this.#input
+    const { containerId, processId = 'init', signal, all, thaw: wake } = this.#input
     const container = supervisor.find(containerId)
     const target = container.processes.get(processId)
     if (target === undefined) throw new LongshoreError('process_not_found', `container ${containerId} has no process ${processId}`)
@@ -41,7 +44,8 @@ export class SignalTask extends Task<void> {
       if (hasCode(error, 'ESRCH')) throw ended()
       throw error
     }
-    // SIGKILL reaches a frozen process only when it is thawed (cgroup v1).
-    if (signal === 9 && container.run?.cgroup != null) await thaw(container.run.cgroup)
+    if (wake === true) await wakeUp(supervisor, this, container)
+    // SIGKILL reaches a frozen process only when it is thawed (cgroup v1). For a process beside init the rest stays as it is.
+    else if (signal === 9 && target.isInit && container.run?.cgroup != null) await thaw(container.run.cgroup)
   }
 }

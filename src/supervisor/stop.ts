@@ -35,7 +35,7 @@ export class StopTask extends Task<ContainerView> {
     // What waits to run its command has no handler for a signal, and nothing to save.
     const signal = neverStarted ? 9 : this.#signal ?? container.stopSignal
     this.step = 'waiting for the container to end after the signal'
-    await deliver(supervisor, new SignalTask({ containerId: id, signal }, context))
+    await deliver(supervisor, new SignalTask({ containerId: id, signal, thaw: true }, context))
     if (!await stopped(container, grace)) {
       this.step = 'waiting for the container to end after SIGKILL'
       await deliver(supervisor, new SignalTask({ containerId: id, signal: 9 }, context))

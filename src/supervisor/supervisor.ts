@@ -246,6 +246,18 @@ export class Supervisor {
     }
   }
 
+  /** A place for one call of the runtime that does not go through a shim; the function that is returned gives it back. */
+  async runtimePlace (task: Task<unknown>, step: string): Promise<() => void> {
+    task.step = `waiting for a free place to call the runtime (${step})`
+    const release = await this.#slots.take()
+    task.step = step
+    this.#runtimeCalls++
+    return () => {
+      this.#runtimeCalls--
+      release()
+    }
+  }
+
   #refusal (task: Task<unknown>): LongshoreError | undefined {
     if (task.internal) return undefined
     if (!this.ready && task.kind !== 'get') {

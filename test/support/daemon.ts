@@ -126,6 +126,8 @@ export class Daemon {
   program = join(project, 'bin/longshored')
   child: ChildProcess | undefined
   output = ''
+  /** a program that the daemon is started through; it has to exec what it is given */
+  through: string[] = []
   readonly agent = new http.Agent({ keepAlive: true, maxSockets: 64 })
 
   private constructor (directory: string) {
@@ -147,7 +149,8 @@ export class Daemon {
   }
 
   async launch (args: string[] = [], env: Record<string, string> = {}): Promise<void> {
-    const child = spawn(this.program, ['--root', this.root, '--state', this.state, ...args], {
+    const [program = '', ...before] = [...this.through, this.program]
+    const child = spawn(program, [...before, '--root', this.root, '--state', this.state, ...args], {
       stdio: ['ignore', 'pipe', 'pipe'],
       env: { ...process.env, ...env }
     })
@@ -260,3 +263,6 @@ export class Daemon {
     return found
   }
 }
+
+/** Starts a program in a mount namespace of its own, in which /sys/fs/cgroup is the v2 hierarchy alone, whatever the machine has. */
+export const onCgroup2 = ['unshare', '--mount', 'sh', '-c', 'umount -R /sys/fs/cgroup; mount -t cgroup2 none /sys/fs/cgroup && exec "$@"', 'sh']
