@@ -10,6 +10,7 @@ export type OciProcess = {
   args?: string[]
   env?: string[]
   cwd?: string
+  consoleSize?: { width?: number, height?: number }
   [more: string]: unknown
 }
 
@@ -67,6 +68,15 @@ export async function loadBundle (path: string, override: CreateRequest['process
   }
   const rewritten = override === undefined ? undefined : absolute({ ...config, process }, path)
   return { path, process, rewritten }
+}
+
+const greatestSize = 65535
+
+/** The size of the process's terminal at its start, in columns and rows; undefined where its spec names none that a terminal can have. */
+export function windowOf ({ consoleSize }: OciProcess): { width: number, height: number } | undefined {
+  const { width = 0, height = 0 } = consoleSize ?? {}
+  const fits = (size: number): boolean => Number.isInteger(size) && size > 0 && size <= greatestSize
+  return fits(width) && fits(height) ? { width, height } : undefined
 }
 
 /** The specification reads root.path and the sources of bind mounts relative to the bundle (config.md, "Root" and "Mounts"). */

@@ -1,7 +1,9 @@
 import { hasCode } from '../errors.ts'
-import { decodePacket, encodePacket, packetType, shimFlag, shimOp, shimState, type ShimPacket } from './shim-protocol.ts'
 import { shimPath } from '../native/index.ts'
 import type { ExitFacts } from './exit.ts'
+import { ShimConnection } from './shim-connection.ts'
+import { encodePacket, packetType, shimFlag, shimOp, shimState, type ShimPacket } from './shim-protocol.ts'
+import { ShimStreams, type LogEnd } from './shim-streams.ts'
 import type { Watch } from './watch.ts'
 
 export type RuntimeResult = { waitStatus: number, error: number, pid: number }
@@ -14,6 +16,8 @@ export type ShimSpawn = {
   /** directory of the run that goes with a reboot: sockets, pid file, the runtime's log */
   runDir: string
   terminal: boolean
+  /** columns and rows of the terminal */
+  window?: { width: number, height: number } | undefined
   noPivotRoot: boolean
   logSegmentBytes: number
   logSegments: number
@@ -49,13 +53,12 @@ export class Shim {
   onGone: () => void = () => {}
   readonly #watch: Watch
   readonly #process: number
-  readonly #runDir: string
-  #connection: number | undefined
+  readonly #connection: ShimConnection
+  readonly #streams: ShimStreams
   #init: number | undefined
   #initStatus: number | null | undefined
   #exit: ExitFacts | undefined
   #tag = 0
-  #dead = false
   #gone = false
   readonly #pending = new Map<number, Pending>()
   readonly #hello: Promise<void>
@@ -66,19 +69,22 @@ export class Shim {
 
   private constructor (watch: Watch, runDir: string, tokens: { pid: number, process: number, connection: number }) {
     this.#watch = watch
-    this.#runDir = runDir
     this.pid = tokens.pid
     this.#process = tokens.process
     this.#hello = new Promise((resolve) => { this.#greeted = resolve })
     this.ended = new Promise((resolve) => { this.#resolveEnded = resolve })
+    this.#connection = new ShimConnection(watch, runDir, tokens.connection, {
+      packet: (packet, pidfd) => this.#receive(packet, pidfd),
+      renewed: () => this.#streams.renewed(),
+      over: () => this.#over()
+    })
+    this.#streams = new ShimStreams((packet) => this.#connection.send(packet))
     watch.on(tokens.process, (event) => {
       if (event.kind !== 'exit') return
-      this.#dead = true
       watch.drop(tokens.process)
       // Its last packets may still be unread: the end of the connection comes after them.
-      if (this.#connection === undefined) this.#over()
+      this.#connection.ended()
     })
-    this.#attach(tokens.connection)
   }
 
   /** Starts a shim for a new run; it runs the runtime's create at once, whose result is `created`. */
@@ -86,6 +92,7 @@ export class Shim {
     const args = ['--id', spawn.runtimeId, '--bundle', spawn.bundle, '--out', spawn.outDir,
       '--log-bytes', String(spawn.logSegmentBytes), '--log-segments', String(spawn.logSegments)]
     if (spawn.terminal) args.push('--terminal')
+    if (spawn.window !== undefined) args.push('--width', String(spawn.window.width), '--height', String(spawn.window.height))
     if (spawn.noPivotRoot) args.push('--no-pivot')
     if (spawn.memory !== undefined) args.push(spawn.memory.version === 1 ? '--cgroup1-memory' : '--cgroup2', spawn.memory.mount)
     args.push('--', spawn.runtime, ...spawn.globalArgs)
@@ -135,17 +142,40 @@ export class Shim {
 
   /** Ends the runtime call that is under way, which then has its result. */
   abort (): void {
-    this.#send(encodePacket(packetType.abort))
+    this.#connection.send(encodePacket(packetType.abort))
   }
 
   /** The exit is in the journal: the shim need not tell it again. */
   acknowledge (): void {
-    this.#send(encodePacket(packetType.ack))
+    this.#connection.send(encodePacket(packetType.ack))
   }
 
   /** All is done: the shim may go. */
   quit (): void {
-    this.#send(encodePacket(packetType.quit))
+    this.#connection.send(encodePacket(packetType.quit))
+  }
+
+  /**
+   * Resolves once the log of a slot (0: init's) has bytes beyond `offset` (of its whole length, over all segments), or has
+   * ended for good; at once when that is so already. Given up with the signal.
+   */
+  follow (slot: number, offset: number, signal?: AbortSignal): Promise<LogEnd> {
+    return this.#streams.follow(slot, offset, signal)
+  }
+
+  /** Resolves when all bytes are in the process's hands, so wait for it before giving more; rejects with code EPIPE when its input is closed or it has ended. */
+  input (slot: number, bytes: Uint8Array): Promise<void> {
+    return this.#streams.input(slot, bytes)
+  }
+
+  /** End of file for the process, after all input that was given before; a terminal gets its end-of-file character. */
+  closeInput (slot: number): Promise<void> {
+    return this.#streams.closeInput(slot)
+  }
+
+  /** Columns and rows of the slot's terminal; the kernel tells the foreground process (SIGWINCH). */
+  resize (slot: number, width: number, height: number): void {
+    this.#streams.resize(slot, width, height)
   }
 
   /** pidfd_send_signal(2) to init; throws with code ESRCH when it has ended. */
@@ -156,7 +186,7 @@ export class Shim {
 
   /** SIGKILL to the shim itself: the end of the ladder for one that does not answer. */
   kill (): void {
-    if (this.#dead) return
+    if (this.#gone) return
     try {
       this.#watch.monitor.signal(this.#process, 9)
     } catch (error) {
@@ -166,17 +196,16 @@ export class Shim {
 
   /** Forgets all descriptors; the shim itself goes on. */
   release (): void {
-    this.#watch.drop(this.#connection)
+    this.#connection.release()
     this.#watch.drop(this.#init)
     this.#watch.drop(this.#process)
-    this.#connection = undefined
     this.#init = undefined
   }
 
   #op (op: number): Promise<RuntimeResult> {
     const tag = ++this.#tag
     const result = this.#result(tag)
-    this.#send(encodePacket(packetType.op, tag, op))
+    this.#connection.send(encodePacket(packetType.op, { tag, op }))
     return result
   }
 
@@ -185,44 +214,8 @@ export class Shim {
     return new Promise((resolve, reject) => this.#pending.set(tag, { resolve, reject }))
   }
 
-  #send (packet: Uint8Array): void {
-    if (this.#connection === undefined) return
-    try {
-      this.#watch.monitor.send(this.#connection, packet)
-    } catch (error) {
-      // A connection that is full or broken is replaced; what was asked over it fails with the shim, or by its deadline.
-      if (!hasCode(error, 'EPIPE') && !hasCode(error, 'ECONNRESET') && !hasCode(error, 'EAGAIN') && !hasCode(error, 'ENOTCONN')) throw error
-    }
-  }
-
-  #attach (connection: number): void {
-    this.#connection = connection
-    this.#watch.on(connection, (event) => {
-      if (event.kind === 'packet') {
-        const packet = decodePacket(event.packet)
-        if (packet === undefined) this.#watch.drop(event.pidfd ?? undefined)
-        else this.#receive(packet, event.pidfd)
-      } else if (event.kind === 'hangup') {
-        this.#watch.drop(connection)
-        this.#connection = undefined
-        if (this.#dead) this.#over()
-        // The shim closes a connection that it could not write to. A hang-up alone proves nothing: ask again.
-        else this.#reconnect()
-      }
-    })
-  }
-
-  #reconnect (): void {
-    this.#watch.monitor.connectShim(this.#runDir).then((tokens) => {
-      this.#watch.drop(tokens.process)
-      if (this.#dead) this.#watch.drop(tokens.connection)
-      else this.#attach(tokens.connection)
-    }, () => {
-      // Nobody listens: the shim is ending, and its pidfd says so.
-    })
-  }
-
   #receive (packet: ShimPacket, pidfd: number | null): void {
+    if (this.#streams.receive(packet)) return
     if (pidfd !== null) this.#adopt(pidfd)
     if (packet.pid > 0) this.initPid = packet.pid
     if (packet.type === packetType.hello) {
@@ -275,7 +268,7 @@ export class Shim {
     this.#exit = {
       waitStatus: packet.waitStatus,
       exitedAtNs: packet.timeNs,
-      oomKills: (packet.flags & shimFlag.oomKnown) !== 0 ? packet.oomKills : null,
+      oomKills: (packet.flags & shimFlag.oomKnown) !== 0 ? packet.count : null,
       outputComplete: (packet.flags & shimFlag.outputComplete) !== 0
     }
     this.state = shimState.exited
@@ -294,6 +287,7 @@ export class Shim {
 
   #over (): void {
     this.#gone = true
+    this.#streams.over()
     this.#resolveEnded()
     this.#greeted()
     for (const { reject } of this.#pending.values()) reject(new ShimGone())

@@ -2,7 +2,7 @@ import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { LongshoreError, hasCode } from '../errors.ts'
 import { failpoint } from '../failpoints.ts'
-import type { Bundle } from '../runtime/bundle.ts'
+import { windowOf, type Bundle } from '../runtime/bundle.ts'
 import { cgroupOf } from '../runtime/cgroup.ts'
 import { newRunId, type Container } from '../runtime/container.ts'
 import { nowNs } from '../native/index.ts'
@@ -56,6 +56,7 @@ export async function createRun (supervisor: Supervisor, task: Task<unknown>, co
       outDir: container.outDir,
       runDir: container.runDir,
       terminal: bundle.process.terminal === true,
+      window: windowOf(bundle.process),
       noPivotRoot: container.noPivotRoot,
       logSegmentBytes: options.logSegmentBytes,
       logSegments: options.logSegments,

@@ -40,7 +40,7 @@ t.test('times have nanoseconds and do not go back', async (t) => {
 })
 
 t.test('packets of the shim', async (t) => {
-  const packet = encodePacket(packetType.op, 7, shimOp.start)
+  const packet = encodePacket(packetType.op, { tag: 7, op: shimOp.start })
   t.match(decodePacket(packet), { type: 16, tag: 7, op: 2, pid: 0 })
   t.equal(decodePacket(packet.subarray(1)), undefined)
   t.equal(decodePacket(new Uint8Array(64)), undefined, 'another version')

@@ -1,80 +1,16 @@
-/** The shim, driven as the daemon drives it, with a runtime that is a shell script: `mode` is a directory with the script of init. */
-import t, { type Test } from 'tap'
+/** The shim, driven as the daemon drives it, with a runtime that is a shell script. */
+import t from 'tap'
 import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdir, mkdtemp, readFile, readdir, rename, rm, stat, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { readFile, readdir, rename, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { shimPath } from '../../src/native/index.ts'
 import { Shim } from '../../src/runtime/shim.ts'
 import { encodePacket, packetType } from '../../src/runtime/shim-protocol.ts'
-import { Watch } from '../../src/runtime/watch.ts'
 import type { ExitFacts } from '../../src/runtime/exit.ts'
 import { readExitRecord } from '../../src/supervisor/exit.ts'
-
-const runtimeScript = `#!/bin/sh
-mode=$1 command=$2
-case $command in
-  create)
-    if [ -e "$mode/hang" ]; then sleep 1000; fi
-    if [ -e "$mode/refuse" ]; then echo 'not this one' >&2; exit 3; fi
-    while [ "$1" != --pid-file ]; do shift; done
-    if [ -e "$mode/reaped" ]; then sh "$mode/init" & echo $! > "$2"; wait; exit 0; fi
-    # By way of a subshell that ends, init is the shim's child at once.
-    (sh "$mode/init" & echo $! > "$2")
-    cp "$2" "$mode/pid"
-    if [ -e "$mode/linger" ]; then while [ -e "/proc/$(cat "$2")" ]; do :; done; fi ;;
-  start)
-    echo > "$mode/go"
-    while [ -e "/proc/$(cat "$mode/pid")" ]; do :; done ;;
-  delete) echo "$@" > "$mode/deleted" ;;
-esac
-`
-
-type House = { directory: string, mode: string, outDir: string, runDir: string, watch: Watch, spawn: (options?: object) => ReturnType<typeof Shim.spawn> }
-
-async function house (t: Test, init: string, flag?: string): Promise<House> {
-  const directory = await mkdtemp(join(tmpdir(), 'longshore-shim-'))
-  const [mode = '', outDir = '', runDir = ''] = ['mode', 'out', 'run'].map((name) => join(directory, name))
-  for (const path of [mode, outDir, runDir]) await mkdir(path, { mode: 0o700 })
-  const runtime = join(directory, 'runtime')
-  await writeFile(runtime, runtimeScript, { mode: 0o755 })
-  await writeFile(join(mode, 'init'), init)
-  if (flag !== undefined) await writeFile(join(mode, flag), '')
-  const watch = new Watch({ error: (details, message) => t.fail(message, details) })
-  t.teardown(async () => {
-    watch.close()
-    await rm(directory, { recursive: true, force: true })
-  })
-  const spawn = async (options: object = {}): ReturnType<typeof Shim.spawn> => await Shim.spawn(watch, {
-    runtimeId: 'box', bundle: directory, outDir, runDir, terminal: false, noPivotRoot: false, logSegmentBytes: 4096, logSegments: 3,
-    memory: undefined, runtime, globalArgs: [mode], ...options
-  })
-  return { directory, mode, outDir, runDir, watch, spawn }
-}
-
-const exitOf = async (shim: Shim): Promise<ExitFacts> => shim.exit ?? await new Promise((resolve) => { shim.onExit = resolve })
-
-async function finish (shim: Shim): Promise<void> {
-  shim.acknowledge()
-  shim.quit()
-  await shim.ended
-}
-
-/** The output as it was kept: the oldest segment first. */
-async function output (outDir: string): Promise<{ stream: number, text: string }[]> {
-  const records: { stream: number, text: string }[] = []
-  for (const name of (await readdir(outDir)).filter((name) => name.endsWith('.log')).sort()) {
-    const bytes = await readFile(join(outDir, name))
-    for (let at = 0; at < bytes.length;) {
-      const length = bytes.readUInt32LE(at + 8)
-      records.push({ stream: bytes.readUInt8(at + 12), text: bytes.subarray(at + 16, at + 16 + length).toString() })
-      at += 16 + length
-    }
-  }
-  return records
-}
+import { exitOf, finish, house, output } from '../support/shim.ts'
 
 t.test('an exit is on disk, and is told until it was acknowledged', async (t) => {
   const { outDir, runDir, watch, spawn } = await house(t, 'exec sleep 1000')
@@ -202,8 +138,8 @@ t.test('what it does not understand it leaves alone', async (t) => {
   await new Promise<void>((resolve) => { came = resolve })
   const otherVersion = encodePacket(packetType.quit)
   otherVersion[2] = 99
-  for (const packet of [new Uint8Array(1), new Uint8Array(63), new Uint8Array(64), new Uint8Array(4000).fill(255), otherVersion, encodePacket(packetType.quit), encodePacket(77)]) watch.monitor.send(connection, packet)
-  watch.monitor.send(connection, encodePacket(packetType.op, 5, 99))
+  for (const packet of [new Uint8Array(1), new Uint8Array(63), new Uint8Array(64), new Uint8Array(4000).fill(255), new Uint8Array(64 + 16 * 1024 + 1).fill(255), otherVersion, encodePacket(packetType.quit), encodePacket(77)]) watch.monitor.send(connection, packet)
+  watch.monitor.send(connection, encodePacket(packetType.op, { tag: 5, op: 99 }))
   await new Promise<void>((resolve) => { came = resolve })
   t.equal(packets.length, 2, 'the hello and one answer')
   t.equal(new DataView(packets[1]?.buffer ?? new ArrayBuffer(64)).getInt32(20, true), 22, 'EINVAL')

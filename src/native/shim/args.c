@@ -6,7 +6,7 @@
 
 enum { USAGE = 100 };
 
-struct options options = { .log_bytes = 4 * 1024 * 1024, .log_segments = 4 };
+struct options options = { .window = { 80, 24 }, .log_bytes = 4 * 1024 * 1024, .log_segments = 4 };
 
 static uint64_t number(const char *text, uint64_t low, uint64_t high) {
   char *end = NULL;
@@ -29,12 +29,14 @@ void parse_args(int argc, char **argv) {
     else if (strcmp(name, "--out") == 0) options.out = value;
     else if (strcmp(name, "--log-bytes") == 0) options.log_bytes = number(value, 4096, UINT64_C(1) << 40);
     else if (strcmp(name, "--log-segments") == 0) options.log_segments = (unsigned) number(value, 1, 16);
+    else if (strcmp(name, "--width") == 0) options.window.width = (uint16_t) number(value, 1, UINT16_MAX);
+    else if (strcmp(name, "--height") == 0) options.window.height = (uint16_t) number(value, 1, UINT16_MAX);
     else if (strcmp(name, "--cgroup1-memory") == 0) options.memory_mount = value;
     else if (strcmp(name, "--cgroup2") == 0) { options.memory_mount = value; options.memory_v2 = true; }
     else die(USAGE, "unknown option");
   }
   if (i + 1 >= argc || options.id == NULL || options.bundle == NULL || options.out == NULL) {
-    die(USAGE, "usage: longshore-shim --id ID --bundle DIR --out DIR [--terminal] [--no-pivot] [--log-bytes N] [--log-segments N] [--cgroup1-memory DIR | --cgroup2 DIR] -- RUNTIME [GLOBAL ARGUMENT...]");
+    die(USAGE, "usage: longshore-shim --id ID --bundle DIR --out DIR [--terminal] [--width N] [--height N] [--no-pivot] [--log-bytes N] [--log-segments N] [--cgroup1-memory DIR | --cgroup2 DIR] -- RUNTIME [GLOBAL ARGUMENT...]");
   }
   options.runtime = argv + i + 1;
   options.runtime_count = argc - i - 1;

@@ -16,16 +16,23 @@ int connection = 3;
 void connection_drop(void) {
   if (connection >= 0) close(connection);
   connection = -1;
+  /* Whoever comes next asks for itself. */
+  for (unsigned slot = 0; slot < slots_used; slot++) processes[slot].follow.armed = false;
 }
 
-void connection_send(struct shim_packet *packet, pid_t process) {
+void connection_send(const struct process *process, struct shim_packet *packet, pid_t pidfd_of, const char *payload, size_t length) {
   union { char bytes[CMSG_SPACE(sizeof(int))]; struct cmsghdr align; } control;
   if (connection < 0) return;
   packet->version = SHIM_PROTOCOL;
   packet->shim_pid = getpid();
-  struct iovec part = { packet, sizeof *packet };
-  struct msghdr message = { .msg_iov = &part, .msg_iovlen = 1 };
-  int pidfd = process > 0 ? (int) syscall(SYS_pidfd_open, process, 0) : -1;
+  if (process != NULL) {
+    packet->slot = (uint16_t) slot_of(process);
+    packet->state = process->state;
+    packet->lost_bytes = process->log.lost;
+  }
+  struct iovec parts[2] = { { packet, sizeof *packet }, { (void *) payload, length } };
+  struct msghdr message = { .msg_iov = parts, .msg_iovlen = length > 0 ? 2 : 1 };
+  int pidfd = pidfd_of > 0 ? (int) syscall(SYS_pidfd_open, pidfd_of, 0) : -1;
   if (pidfd >= 0) {
     memset(&control, 0, sizeof control);
     message.msg_control = control.bytes;

@@ -1,5 +1,11 @@
-/* Output is kept in segments named by the offset of their first byte, so that a reader follows by offset over rotations.
- * Each read(2) of a pipe becomes one record: a header of 16 bytes and the bytes as they came. */
+/* Output is kept in segments named by the offset of their first byte, so that a reader follows by offset over rotations:
+ *
+ *   <out>/output-<offset>.log                           init's
+ *   <out>/processes/<process id>/output-<offset>.log    that of a process executed later
+ *
+ * Each read(2) of a pipe or terminal becomes one record: a header of 16 bytes (struct record_header) and the bytes as
+ * they came. A record never crosses segments. Stream 255 says in 8 bytes how many bytes of output could not be written
+ * at this place. At most --log-segments segments are kept for a process; a new one begins at --log-bytes. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -9,8 +15,6 @@
 
 #include "shim.h"
 
-enum { MOST_SEGMENTS = 16 };
-
 struct record_header {
   uint64_t time_ns;
   uint32_t length;
@@ -19,67 +23,62 @@ struct record_header {
 };
 _Static_assert(sizeof(struct record_header) == 16, "readers of the log expect 16 bytes");
 
-int64_t log_lost;
-static int64_t lost_untold;
-static int segment = -1;
-static uint64_t offset;        /* of the next byte, over all segments */
-static uint64_t segment_start;
-static uint64_t starts[MOST_SEGMENTS];
-static unsigned kept;
-
-static void segment_name(char *path, size_t size, uint64_t start) {
-  int length = snprintf(path, size, "%s/output-%020llu.log", options.out, (unsigned long long) start);
-  if (length < 0 || (size_t) length >= size) die(111, "the path of the log is too long");
+static bool segment_name(const struct process *process, char *path, size_t size, uint64_t start) {
+  int length = process_directory(process, path, size);
+  if (length < 0) return false;
+  int more = snprintf(path + length, size - (size_t) length, "/output-%020llu.log", (unsigned long long) start);
+  return more > 0 && (size_t) (length + more) < size;
 }
 
-static bool open_segment(void) {
+static bool open_segment(struct process *process) {
+  struct log *log = &process->log;
   char path[4096];
-  if (segment >= 0 && offset - segment_start < options.log_bytes) return true;
-  segment_name(path, sizeof path, offset);
-  int next = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
+  if (log->segment >= 0 && log->offset - log->segment_start < options.log_bytes) return true;
+  int next = segment_name(process, path, sizeof path, log->offset) ? open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600) : -1;
   /* Without a new segment the old one grows rather than losing what it could still take. */
-  if (next < 0) return segment >= 0;
-  if (segment >= 0) close(segment);
-  segment = next;
-  segment_start = offset;
-  if (kept == options.log_segments) {
-    segment_name(path, sizeof path, starts[0]);
-    (void) unlink(path); /* one that is gone already is as good */
-    memmove(starts, starts + 1, (kept - 1) * sizeof starts[0]);
-    kept--;
+  if (next < 0) return log->segment >= 0;
+  if (log->segment >= 0) close(log->segment);
+  log->segment = next;
+  log->segment_start = log->offset;
+  if (log->kept == options.log_segments) {
+    if (segment_name(process, path, sizeof path, log->starts[0])) (void) unlink(path); /* one that is gone already is as good */
+    memmove(log->starts, log->starts + 1, (log->kept - 1) * sizeof log->starts[0]);
+    log->kept--;
   }
-  starts[kept++] = offset;
+  log->starts[log->kept++] = log->offset;
   return true;
 }
 
 /* All or nothing: a torn record is cut off again, so that readers never meet one. */
-static bool append(uint8_t stream, const char *bytes, size_t length) {
-  if (!open_segment()) return false;
+static bool append(struct process *process, uint8_t stream, const char *bytes, size_t length) {
+  struct log *log = &process->log;
+  if (!open_segment(process)) return false;
   struct record_header header = { .time_ns = (uint64_t) now_ns(), .length = (uint32_t) length, .stream = stream };
   struct iovec parts[2] = { { &header, sizeof header }, { (void *) bytes, length } };
   size_t whole = sizeof header + length;
   ssize_t written;
-  do written = writev(segment, parts, 2); while (written < 0 && errno == EINTR);
+  do written = writev(log->segment, parts, 2); while (written < 0 && errno == EINTR);
   if (written == (ssize_t) whole) {
-    offset += whole;
+    log->offset += whole;
     return true;
   }
-  if (written > 0 && ftruncate(segment, (off_t) (offset - segment_start)) < 0) {
+  if (written > 0 && ftruncate(log->segment, (off_t) (log->offset - log->segment_start)) < 0) {
     /* The torn record stays at the end of this segment: begin another behind it. */
-    offset += (uint64_t) written;
-    close(segment);
-    segment = -1;
+    log->offset += (uint64_t) written;
+    close(log->segment);
+    log->segment = -1;
   }
   return false;
 }
 
-void log_write(int stream, const char *bytes, size_t length) {
-  if (lost_untold > 0 && append(STREAM_LOST, (const char *) &lost_untold, sizeof lost_untold)) lost_untold = 0;
-  if (lost_untold == 0 && append((uint8_t) stream, bytes, length)) return;
-  lost_untold += (int64_t) length;
-  log_lost += (int64_t) length;
+void log_write(struct process *process, int stream, const char *bytes, size_t length) {
+  struct log *log = &process->log;
+  if (log->lost_untold > 0 && append(process, STREAM_LOST, (const char *) &log->lost_untold, sizeof log->lost_untold)) log->lost_untold = 0;
+  if (log->lost_untold == 0 && append(process, (uint8_t) stream, bytes, length)) return;
+  log->lost_untold += (int64_t) length;
+  log->lost += (int64_t) length;
 }
 
-void log_sync(void) {
-  if (segment >= 0) (void) fsync(segment); /* a disk that cannot is no reason to stop */
+void log_sync(const struct process *process) {
+  if (process->log.segment >= 0) (void) fsync(process->log.segment); /* a disk that cannot is no reason to stop */
 }

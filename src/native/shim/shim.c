@@ -1,5 +1,5 @@
-/* longshore-shim: one for each run of a container. It runs the OCI runtime, keeps the container's output, reaps its init,
- * writes the exit down and tells the daemon; it goes on when the daemon ends, and tells again when one comes back. */
+/* longshore-shim: one for each run of a container. It runs the OCI runtime, keeps the output of the container's processes,
+ * reaps them, writes each exit down and tells the daemon; it goes on when the daemon ends, and tells again when one comes back. */
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -10,150 +10,215 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "shim.h"
 
-enum { LISTENER = 4, SYSTEM_ERROR = 111, REAPED_KEPT = 32, DRAIN_LIMIT = 1024 * 1024, SYNC_AFTER_MS = 1000 };
-enum source { FROM_SIGNAL, FROM_LISTENER, FROM_CONNECTION, FROM_STDOUT, FROM_STDERR, FROM_CONSOLE };
+enum { LISTENER = 4, REAPED_KEPT = 512, DRAIN_LIMIT = 1024 * 1024, SYNC_AFTER_MS = 1000 };
 
 static int epoll = -1;
 static int signals = -1;
-static int console = -1;                /* listens for the terminal's master */
-static int output[3] = { -1, -1, -1 };  /* reading ends, by stream */
-static int inner[3] = { -1, -1, -1 };   /* the container's ends, until create has ended */
-static enum shim_state state = STATE_CREATING;
-static pid_t init;
-static bool started;
-static bool init_reaped;
-static struct ending ending;
-static bool acknowledged;
-static bool recorded;
-static bool synced;
 static bool quit;
 static int terms;
+static struct process *const init = processes;
 
-/* Children whose end was seen before anyone knew who they were: init may die before its pid is read. */
+/* Children whose end was seen before anyone knew who they were: a process may die before its pid is read. */
 static struct { pid_t pid; int status; int64_t time_ns; } reaped[REAPED_KEPT];
-static unsigned reaped_next;
+static unsigned reaped_count;
 
-static char buffer[16 * 1024];
+char buffer[MOST_PAYLOAD];
 
-static void watch(int fd, enum source source) {
-  struct epoll_event event = { .events = EPOLLIN, .data.u32 = source };
-  if (epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) < 0) die(SYSTEM_ERROR, "epoll_ctl");
+static bool set_watch(int how, int fd, enum source source, const struct process *process, uint32_t events) {
+  struct epoll_event event = { .events = events, .data.u32 = (uint32_t) source | slot_of(process) << 8 };
+  return epoll_ctl(epoll, how, fd, &event) == 0;
 }
 
-/* With init's pidfd if asked. */
-static void tell(struct shim_packet *packet, bool with_init) {
-  packet->lost_bytes = log_lost;
-  packet->state = state;
-  connection_send(packet, with_init && !init_reaped ? init : 0);
+void watch(int fd, enum source source, const struct process *process, uint32_t events) {
+  if (!set_watch(EPOLL_CTL_ADD, fd, source, process, events)) die(SYSTEM_ERROR, "epoll_ctl");
 }
 
-static void describe_ending(struct shim_packet *packet) {
-  packet->pid = init;
-  packet->flags = started ? FLAG_STARTED : 0;
-  if (!init_reaped) return;
-  packet->wait_status = ending.wait_status;
-  packet->time_ns = ending.time_ns;
-  packet->oom_kills = ending.oom_kills;
-  packet->flags |= (ending.output_complete ? FLAG_OUTPUT_COMPLETE : 0) | (ending.oom_known ? FLAG_OOM_KNOWN : 0);
+void rewatch(int fd, enum source source, const struct process *process, uint32_t events) {
+  if (!set_watch(EPOLL_CTL_MOD, fd, source, process, events)) die(SYSTEM_ERROR, "epoll_ctl");
+}
+
+void unwatch(int fd) {
+  (void) epoll_ctl(epoll, EPOLL_CTL_DEL, fd, NULL); /* fails only for one that is not in the set */
+}
+
+static void describe_ending(const struct process *process, struct shim_packet *packet) {
+  const struct ending *ending = &process->ending;
+  packet->pid = process->pid;
+  packet->flags = (process->started ? FLAG_STARTED : 0) | (process->terminal ? FLAG_TERMINAL : 0);
+  if (!process->reaped) return;
+  packet->wait_status = ending->wait_status;
+  packet->time_ns = ending->time_ns;
+  packet->count = ending->oom_kills;
+  packet->flags |= (ending->output_complete ? FLAG_OUTPUT_COMPLETE : 0) | (ending->oom_known ? FLAG_OOM_KNOWN : 0);
+}
+
+/* With the process's pidfd while it lives. */
+static void tell(const struct process *process, struct shim_packet *packet, const char *payload, size_t length) {
+  connection_send(process, packet, process->reaped ? 0 : process->pid, payload, length);
 }
 
 static void tell_hello(void) {
+  for (unsigned slot = 1; slot < slots_used; slot++) {
+    const struct process *process = &processes[slot];
+    struct shim_packet packet = { .type = PACKET_PROCESS };
+    if (!process->used) continue;
+    describe_ending(process, &packet);
+    tell(process, &packet, process->id, strlen(process->id));
+  }
   struct shim_packet packet = { .type = PACKET_HELLO };
-  describe_ending(&packet);
-  tell(&packet, true);
+  describe_ending(init, &packet);
+  tell(init, &packet, NULL, 0);
 }
 
-static void tell_result(int op, uint32_t tag, int wait_status, int error) {
-  struct shim_packet packet = { .type = PACKET_RESULT, .tag = tag, .op = op, .pid = init, .wait_status = wait_status, .error = error, .time_ns = now_ns() };
-  tell(&packet, op == OP_CREATE);
+static void tell_result(const struct process *process, int op, uint32_t tag, int wait_status, int error) {
+  struct shim_packet packet = { .type = PACKET_RESULT, .tag = tag, .op = op, .pid = process->pid, .wait_status = wait_status, .error = error, .time_ns = now_ns() };
+  connection_send(process, &packet, (op == OP_CREATE || op == OP_EXEC) && !process->reaped ? process->pid : 0, NULL, 0);
 }
 
-static void close_output(int stream) {
-  if (output[stream] >= 0) close(output[stream]);
-  output[stream] = -1;
+static void free_slot(struct process *process) {
+  struct shim_packet packet = { .type = PACKET_FREE };
+  connection_send(process, &packet, 0, NULL, 0);
+  process_free(process);
 }
 
-/* Moves what the container wrote into the log; false once the stream has ended. A terminal whose last user is gone gives EIO. */
-static bool drain(int stream, size_t limit) {
-  size_t done = 0;
-  while (output[stream] >= 0 && done < limit) {
-    ssize_t length = read(output[stream], buffer, sizeof buffer);
-    if (length > 0) {
-      log_write(stream, buffer, (size_t) length);
-      done += (size_t) length;
-    } else if (length < 0 && errno == EINTR) {
-      continue;
-    } else if (length < 0 && errno == EAGAIN) {
-      return true;
-    } else {
-      close_output(stream);
-    }
-  }
-  return output[stream] >= 0;
+/* A slot is held until its exit is the journal's and its output has ended, whichever comes last. */
+static void maybe_free(struct process *process) {
+  if (process != init && process->used && process->acknowledged && output_ended(process)) free_slot(process);
 }
 
-static void init_ended(int status, int64_t time_ns) {
+void acknowledge(struct process *process) {
+  if (process != init && process->call.pid != 0) return;
+  process->acknowledged = true;
+  /* One that was another's child is never reaped here; the daemon saw its end. */
+  if (process != init) process->reaped = process->recorded = true;
+  maybe_free(process);
+}
+
+static void process_ended(struct process *process, int status, int64_t time_ns) {
   struct shim_packet packet = { .type = PACKET_EXIT };
-  init_reaped = true;
-  state = STATE_EXITED;
-  bool out = drain(STREAM_STDOUT, DRAIN_LIMIT);
-  bool err = drain(STREAM_STDERR, DRAIN_LIMIT);
-  ending = (struct ending) { .pid = init, .wait_status = status, .time_ns = time_ns, .output_complete = !out && !err, .started = started };
-  ending.oom_known = oom_count(&ending.oom_kills);
-  recorded = record_write(&ending) == 0;
-  describe_ending(&packet);
-  tell(&packet, false);
+  process->reaped = true;
+  process->state = STATE_EXITED;
+  bool out = drain(process, STREAM_STDOUT, DRAIN_LIMIT);
+  bool err = drain(process, STREAM_STDERR, DRAIN_LIMIT);
+  input_end(process);
+  struct ending *ending = &process->ending;
+  *ending = (struct ending) { .pid = process->pid, .wait_status = status, .time_ns = time_ns, .output_complete = !out && !err, .started = process->started };
+  ending->oom_known = oom_count(&ending->oom_kills);
+  ending->oom_kills -= ending->oom_known ? process->oom_before : 0;
+  process->recorded = record_write(process) == 0;
+  describe_ending(process, &packet);
+  tell(process, &packet, NULL, 0);
 }
 
-static void create_ended(int status) {
+/* The runtime that was to make a process has ended: true with the pid in it when it did. */
+static bool made(struct process *process, int status) {
+  char name[32];
   char text[32];
-  for (int stream = STREAM_STDOUT; stream <= STREAM_STDERR; stream++) {
-    if (inner[stream] >= 0) close(inner[stream]);
-    inner[stream] = -1;
+  close_inner(process);
+  console_close(process);
+  process->settled = true;
+  runtime_pid_file(process, name, sizeof name);
+  pid_t pid = read_file(name, text, sizeof text) > 0 ? (pid_t) strtol(text, NULL, 10) : 0;
+  if (status == 0 && pid > 0) {
+    process->pid = pid;
+    input_write(process);
+    return true;
   }
-  if (console >= 0) {
-    close(console);
-    console = -1;
-    (void) unlink("c.sock");
-  }
-  if (status == 0 && read_file("pid", text, sizeof text) > 0) init = (pid_t) strtol(text, NULL, 10);
-  if (status != 0 || init <= 0) {
-    init = 0;
-    /* What it said on the container's streams is not the container's: let the daemon read it as the runtime's words. */
-    state = STATE_CREATE_FAILED;
-    (void) drain(STREAM_STDOUT, DRAIN_LIMIT);
-    (void) drain(STREAM_STDERR, DRAIN_LIMIT);
+  /* A runtime that was ended after it had made the process: nobody is to be left behind. Only a child that is not reaped yet is sure to be meant. */
+  siginfo_t info;
+  if (process != init && pid > 0 && waitid(P_PID, (id_t) pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0) (void) kill(pid, SIGKILL);
+  /* What it said on the process's streams is not the process's: let the daemon read it as the runtime's words. */
+  process->state = STATE_CREATE_FAILED;
+  (void) drain(process, STREAM_STDOUT, DRAIN_LIMIT);
+  (void) drain(process, STREAM_STDERR, DRAIN_LIMIT);
+  input_end(process);
+  return false;
+}
+
+static void find_early_end(struct process *process) {
+  for (unsigned i = 0; i < reaped_count && i < REAPED_KEPT; i++) {
+    if (reaped[i].pid != process->pid) continue;
+    reaped[i].pid = 0;
+    process_ended(process, reaped[i].status, reaped[i].time_ns);
     return;
   }
-  state = STATE_CREATED;
-  oom_open(init);
 }
 
-static void call_ended(int status) {
-  struct call ended = call;
-  call = (struct call) { 0 };
-  if (ended.op == OP_CREATE) create_ended(status);
+static void create_ended(int status, uint32_t tag) {
+  if (made(init, status)) {
+    init->state = STATE_CREATED;
+    oom_open(init->pid);
+  }
+  tell_result(init, OP_CREATE, tag, status, 0);
+  if (init->pid > 0) find_early_end(init);
+}
+
+static void exec_ended(struct process *process, int status, uint32_t tag) {
+  if (!made(process, status)) {
+    tell_result(process, OP_EXEC, tag, status, 0);
+    free_slot(process);
+    return;
+  }
+  process->state = STATE_RUNNING;
+  process->started = true;
+  tell_result(process, OP_EXEC, tag, status, 0);
+  find_early_end(process);
+}
+
+static void call_ended(struct process *process, int status) {
+  struct call ended = process->call;
+  process->call = (struct call) { 0 };
+  if (ended.op == OP_CREATE) {
+    create_ended(status, ended.tag);
+    return;
+  }
+  if (ended.op == OP_EXEC) {
+    exec_ended(process, status, ended.tag);
+    return;
+  }
   if (ended.op == OP_START && status == 0) {
-    started = true;
-    if (state == STATE_CREATED) state = STATE_RUNNING;
+    init->started = true;
+    if (init->state == STATE_CREATED) init->state = STATE_RUNNING;
     /* A short init may have been reaped before the runtime that started it. */
-    if (init_reaped) {
-      ending.started = true;
-      recorded = record_write(&ending) == 0;
+    if (init->reaped) {
+      init->ending.started = true;
+      init->recorded = record_write(init) == 0;
     }
   }
-  if ((ended.op == OP_DELETE || ended.op == OP_DELETE_FORCE) && status == 0 && (init == 0 || init_reaped)) state = STATE_DELETED;
-  tell_result(ended.op, ended.tag, status, 0);
-  if (ended.op != OP_CREATE || init == 0) return;
-  for (unsigned i = 0; i < REAPED_KEPT; i++) {
-    if (reaped[i].pid == init) init_ended(reaped[i].status, reaped[i].time_ns);
+  if ((ended.op == OP_DELETE || ended.op == OP_DELETE_FORCE) && status == 0 && (init->pid == 0 || init->reaped)) init->state = STATE_DELETED;
+  tell_result(init, ended.op, ended.tag, status, 0);
+}
+
+static bool starting(void) {
+  for (unsigned slot = 0; slot < slots_used; slot++) {
+    if (processes[slot].used && !processes[slot].settled) return true;
   }
+  return false;
+}
+
+static void child_ended(pid_t pid, int status) {
+  for (unsigned slot = 0; slot < slots_used; slot++) {
+    struct process *process = &processes[slot];
+    if (!process->used) continue;
+    if (pid == process->call.pid) {
+      call_ended(process, status);
+      return;
+    }
+    if (pid == process->pid && !process->reaped) {
+      process_ended(process, status, now_ns());
+      return;
+    }
+  }
+  if (!starting()) return;
+  unsigned place = reaped_count++ % REAPED_KEPT;
+  reaped[place].pid = pid;
+  reaped[place].status = status;
+  reaped[place].time_ns = now_ns();
 }
 
 /* Reaps whatever has ended; as subreaper the shim is the parent of all that the container leaves behind. */
@@ -163,14 +228,7 @@ static void reap(void) {
     pid_t pid = waitpid(-1, &status, WNOHANG);
     if (pid < 0 && errno == EINTR) continue;
     if (pid <= 0) return;
-    if (pid == call.pid) call_ended(status);
-    else if (pid == init && !init_reaped) init_ended(status, now_ns());
-    else if (init == 0) {
-      reaped[reaped_next].pid = pid;
-      reaped[reaped_next].status = status;
-      reaped[reaped_next].time_ns = now_ns();
-      reaped_next = (reaped_next + 1) % REAPED_KEPT;
-    }
+    child_ended(pid, status);
   }
 }
 
@@ -180,89 +238,68 @@ static void on_signal(void) {
     if (info.ssi_signo == SIGCHLD) continue;
     /* An orderly stop from outside, such as the host's shutdown: the container is asked, then made, to end. */
     terms++;
-    if (init > 0 && !init_reaped) (void) kill(init, terms > 1 ? SIGKILL : SIGTERM); /* not reaped, so the pid is its own */
+    if (init->pid > 0 && !init->reaped) (void) kill(init->pid, terms > 1 ? SIGKILL : SIGTERM); /* not reaped, so the pid is its own */
   }
   reap();
 }
 
-static void start_op(int op, uint32_t tag) {
-  if (call.pid != 0) {
-    tell_result(op, tag, 0, EBUSY);
+void start_op(int op, uint32_t tag) {
+  if (init->call.pid != 0) {
+    tell_result(init, op, tag, 0, EBUSY);
     return;
   }
   if (op != OP_START && op != OP_DELETE && op != OP_DELETE_FORCE) {
-    tell_result(op, tag, 0, EINVAL);
+    tell_result(init, op, tag, 0, EINVAL);
     return;
   }
-  int err = runtime_error_file();
-  int error = runtime_start(op, tag, err, err);
+  int err = runtime_error_file(init);
+  const int streams[3] = { -1, err, err };
+  int error = runtime_start(init, op, tag, streams);
   if (err >= 0) close(err);
-  if (error != 0) tell_result(op, tag, 0, error);
+  if (error != 0) tell_result(init, op, tag, 0, error);
 }
 
-static void on_connection(void) {
-  struct shim_packet packet;
-  for (;;) {
-    ssize_t length = recv(connection, &packet, sizeof packet, MSG_DONTWAIT | MSG_TRUNC);
-    if (length < 0 && errno == EINTR) continue;
-    if (length < 0 && errno == EAGAIN) return;
-    if (length <= 0) {
-      connection_drop();
-      return;
-    }
-    /* What is not understood is left alone: a newer daemon must not be able to end a container by a word. */
-    if (length != sizeof packet || packet.version != SHIM_PROTOCOL) continue;
-    if (packet.type == PACKET_OP) start_op(packet.op, packet.tag);
-    else if (packet.type == PACKET_ABORT) runtime_abort();
-    else if (packet.type == PACKET_ACK) acknowledged = true;
-    else if (packet.type == PACKET_QUIT && (init == 0 || init_reaped) && call.pid == 0) quit = true;
-    if (connection < 0) return;
+/* Runs the runtime that is to make the process; 0 or an errno. */
+static int make(struct process *process, int op, uint32_t tag, bool with_input) {
+  if (!starting()) reaped_count = 0;
+  process->settled = false;
+  int error = open_streams(process, with_input);
+  if (error != 0) return error;
+  int err = process->terminal ? runtime_error_file(process) : -1;
+  const int own[3] = { -1, err, err };
+  error = runtime_start(process, op, tag, process->terminal ? own : process->inner);
+  if (err >= 0) close(err);
+  return error;
+}
+
+void exec_begin(struct process *process, const struct shim_packet *packet, const char *id, struct window window) {
+  if (init->pid == 0 || init->reaped) {
+    struct shim_packet refusal = { .type = PACKET_RESULT, .tag = packet->tag, .op = OP_EXEC, .error = ESRCH, .slot = packet->slot };
+    connection_send(NULL, &refusal, 0, NULL, 0);
+    return;
   }
+  process_begin(process, id, (packet->flags & FLAG_TERMINAL) != 0, window);
+  if (!oom_count(&process->oom_before)) process->oom_before = 0;
+  int error = make(process, OP_EXEC, packet->tag, (packet->flags & FLAG_NO_INPUT) == 0);
+  if (error == 0) return;
+  process->settled = true;
+  process->state = STATE_CREATE_FAILED;
+  tell_result(process, OP_EXEC, packet->tag, 0, error);
+  free_slot(process);
+}
+
+void may_quit(void) {
+  if (init->pid > 0 && !init->reaped) return;
+  for (unsigned slot = 0; slot < slots_used; slot++) {
+    if (processes[slot].used && processes[slot].call.pid != 0) return;
+  }
+  quit = true;
 }
 
 static void on_listener(void) {
   if (!connection_accept(LISTENER)) return;
-  watch(connection, FROM_CONNECTION);
+  watch(connection, FROM_CONNECTION, init, EPOLLIN);
   tell_hello();
-}
-
-/* The runtime hands the terminal's master over the console socket (OCI runtime command line, --console-socket). */
-static void on_console(void) {
-  union { char bytes[CMSG_SPACE(sizeof(int))]; struct cmsghdr align; } control;
-  char name[256];
-  struct iovec part = { name, sizeof name };
-  struct msghdr message = { .msg_iov = &part, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control.bytes };
-  int peer = accept4(console, NULL, NULL, SOCK_CLOEXEC);
-  if (peer < 0) return;
-  struct timeval limit = { .tv_sec = 5 };
-  (void) setsockopt(peer, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
-  ssize_t length = recvmsg(peer, &message, MSG_CMSG_CLOEXEC);
-  close(peer);
-  struct cmsghdr *header = length >= 0 ? CMSG_FIRSTHDR(&message) : NULL;
-  if (header == NULL || header->cmsg_type != SCM_RIGHTS || output[STREAM_STDOUT] >= 0) return;
-  int master;
-  memcpy(&master, CMSG_DATA(header), sizeof master);
-  if (fcntl(master, F_SETFL, O_NONBLOCK) < 0) {
-    close(master);
-    return;
-  }
-  output[STREAM_STDOUT] = master;
-  watch(master, FROM_STDOUT);
-}
-
-static void open_console(void) {
-  struct sockaddr_un address = { .sun_family = AF_UNIX, .sun_path = "c.sock" };
-  console = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  if (console < 0 || bind(console, (struct sockaddr *) &address, sizeof address) < 0 || listen(console, 1) < 0) die(SYSTEM_ERROR, "the console socket");
-  watch(console, FROM_CONSOLE);
-}
-
-static void open_pipe(int stream, enum source source) {
-  int ends[2];
-  if (pipe2(ends, O_CLOEXEC) < 0 || fcntl(ends[0], F_SETFL, O_NONBLOCK) < 0) die(SYSTEM_ERROR, "pipe");
-  output[stream] = ends[0];
-  inner[stream] = ends[1];
-  watch(ends[0], source);
 }
 
 static void set_up(void) {
@@ -283,38 +320,67 @@ static void set_up(void) {
   if (fcntl(LISTENER, F_SETFL, O_NONBLOCK) < 0) die(SYSTEM_ERROR, "fcntl");
   /* Again, after the daemon's: SO_PEERCRED of whoever connects is then the shim's. */
   if (listen(LISTENER, 4) < 0) die(SYSTEM_ERROR, "listen");
-  watch(signals, FROM_SIGNAL);
-  watch(LISTENER, FROM_LISTENER);
-  watch(connection, FROM_CONNECTION);
+  process_begin(init, "init", options.terminal, options.window);
+  watch(signals, FROM_SIGNAL, init, EPOLLIN);
+  watch(LISTENER, FROM_LISTENER, init, EPOLLIN);
+  watch(connection, FROM_CONNECTION, init, EPOLLIN);
 }
 
 static void create(void) {
-  int err = -1;
-  if (options.terminal) {
-    open_console();
-    err = runtime_error_file();
-  } else {
-    open_pipe(STREAM_STDOUT, FROM_STDOUT);
-    open_pipe(STREAM_STDERR, FROM_STDERR);
-  }
-  int error = runtime_start(OP_CREATE, 0, options.terminal ? err : inner[STREAM_STDOUT], options.terminal ? err : inner[STREAM_STDERR]);
-  if (err >= 0) close(err);
+  int error = make(init, OP_CREATE, 0, true);
   if (error == 0) return;
-  create_ended(-1);
-  tell_result(OP_CREATE, 0, 0, error);
+  (void) made(init, -1);
+  tell_result(init, OP_CREATE, 0, 0, error);
 }
 
-/* Milliseconds until the exit must be made lasting, or -1. */
+static bool must_last(const struct process *process) {
+  return process->used && process->reaped && (!process->recorded || (!process->acknowledged && !process->synced));
+}
+
+/* Milliseconds until exits must be made lasting, or -1. */
 static int patience(void) {
-  return init_reaped && (!recorded || (!acknowledged && !synced)) ? SYNC_AFTER_MS : -1;
+  for (unsigned slot = 0; slot < slots_used; slot++) {
+    if (must_last(&processes[slot])) return SYNC_AFTER_MS;
+  }
+  return -1;
 }
 
 static void on_silence(void) {
-  if (!recorded) recorded = record_write(&ending) == 0;
-  if (!recorded || acknowledged) return;
-  log_sync();
-  record_sync();
-  synced = true;
+  for (unsigned slot = 0; slot < slots_used; slot++) {
+    struct process *process = &processes[slot];
+    if (!must_last(process)) continue;
+    if (!process->recorded) process->recorded = record_write(process) == 0;
+    if (!process->recorded || process->acknowledged) continue;
+    log_sync(process);
+    record_sync(process);
+    process->synced = true;
+  }
+}
+
+static bool all_recorded(void) {
+  for (unsigned slot = 0; slot < slots_used; slot++) {
+    if (processes[slot].used && !processes[slot].recorded) return false;
+  }
+  return true;
+}
+
+static void on_output(struct process *process, int stream, uint32_t events) {
+  if ((events & EPOLLOUT) != 0) input_write(process);
+  (void) drain(process, stream, sizeof buffer * 4);
+  maybe_free(process);
+}
+
+static void on_event(const struct epoll_event *event) {
+  struct process *process = &processes[event->data.u32 >> 8];
+  switch ((enum source) (event->data.u32 & 0xff)) {
+    case FROM_SIGNAL: on_signal(); break;
+    case FROM_LISTENER: on_listener(); break;
+    case FROM_CONNECTION: on_connection(); break;
+    case FROM_STDOUT: on_output(process, STREAM_STDOUT, event->events); break;
+    case FROM_STDERR: on_output(process, STREAM_STDERR, event->events); break;
+    case FROM_CONSOLE: console_accept(process); break;
+    case FROM_STDIN: input_write(process); break;
+  }
 }
 
 int main(int argc, char **argv) {
@@ -329,17 +395,11 @@ int main(int argc, char **argv) {
     if (count < 0 && errno != EINTR) die(SYSTEM_ERROR, "epoll_wait");
     if (count == 0) on_silence();
     for (int i = 0; i < count; i++) {
-      switch ((enum source) events[i].data.u32) {
-        case FROM_SIGNAL: on_signal(); break;
-        case FROM_LISTENER: on_listener(); break;
-        case FROM_CONNECTION: if (connection >= 0) on_connection(); break;
-        case FROM_STDOUT: (void) drain(STREAM_STDOUT, sizeof buffer * 4); break;
-        case FROM_STDERR: (void) drain(STREAM_STDERR, sizeof buffer * 4); break;
-        case FROM_CONSOLE: if (console >= 0) on_console(); break;
-      }
+      /* One of them may have freed the slot of another. */
+      if (processes[events[i].data.u32 >> 8].used) on_event(&events[i]);
     }
     /* Asked to stop, the container ended, and no daemon there to tell: what is on disk must do. */
-    if (terms > 0 && connection < 0 && init_reaped && recorded) {
+    if (terms > 0 && connection < 0 && init->reaped && all_recorded()) {
       on_silence();
       quit = true;
     }
