@@ -30,6 +30,7 @@ export const errorCodes = {
   events_gone: { status: 410, title: 'The position asked for is no longer in the journal' },
   body_too_large: { status: 413, title: 'The request body is too large' },
   unsupported_media_type: { status: 415, title: 'The body must be application/json' },
+  invalid_resources: { status: 422, title: 'These resources cannot be given' },
   invalid_bundle: { status: 422, title: 'The bundle cannot be used' },
   idempotency_key_reused: { status: 422, title: 'The Idempotency-Key was used with another request' },
   runtime_not_found: { status: 422, title: 'No such OCI runtime on this machine' },

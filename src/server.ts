@@ -39,7 +39,7 @@ export type ServerParts = {
 
 const bodyLimit = 1024 * 1024
 const requestIdPattern = /^[\w.-]{1,128}$/
-const shared = [schemas.Exit, schemas.Process, schemas.Container, schemas.CreateRequest, schemas.SignalRequest, schemas.ProcessSignalRequest, schemas.StopRequest, schemas.ContainerList, schemas.ProcessList,
+const shared = [schemas.Resources, schemas.ResourcesPatch, schemas.UpdateRequest, schemas.Exit, schemas.Process, schemas.Container, schemas.CreateRequest, schemas.SignalRequest, schemas.ProcessSignalRequest, schemas.StopRequest, schemas.ContainerList, schemas.ProcessList,
   schemas.Event, schemas.EventPage, schemas.OutputRecord, schemas.LostRecord, schemas.Problem, schemas.TaskResource, schemas.TaskList, schemas.Version, schemas.Info, schemas.Health, schemas.Ready]
 
 /** The HTTP application: everything but the sockets it listens on. */

@@ -1,7 +1,8 @@
 import { readFile, stat } from 'node:fs/promises'
 import { isAbsolute, join, resolve } from 'node:path'
 import { LongshoreError, hasCode } from '../errors.ts'
-import type { CreateRequest } from '../schemas/index.ts'
+import type { CreateRequest, ResourcesPatchView, ResourcesView } from '../schemas/index.ts'
+import { knownResources, patchResources } from './resources.ts'
 
 /** The part of the OCI runtime specification's config.json that the supervisor itself looks at. */
 export type OciProcess = {
@@ -18,6 +19,7 @@ export type OciConfig = {
   ociVersion?: string
   process?: OciProcess
   root?: { path?: string, readonly?: boolean }
+  linux?: { resources?: Record<string, unknown>, [more: string]: unknown }
   mounts?: { destination?: string, source?: string, type?: string, options?: string[] }[]
   [more: string]: unknown
 }
@@ -25,6 +27,8 @@ export type OciConfig = {
 export type Bundle = {
   path: string
   process: OciProcess
+  /** of config.json, before anything is laid over it */
+  resources: ResourcesView
   /** the config to run with when it differs from the one in the bundle; its paths are absolute, so it can live elsewhere */
   rewritten: OciConfig | undefined
 }
@@ -36,10 +40,10 @@ function refuse (detail: string, cause?: unknown): never {
 }
 
 /**
- * Reads a bundle and lays the request's process over its config.json. Only reads: a bundle is never written to.
+ * Reads a bundle and lays the request's process, and a patch of its resources, over its config.json. Only reads: a bundle is never written to.
  * What the runtime can judge is left to the runtime. Throws invalid_bundle.
  */
-export async function loadBundle (path: string, override: CreateRequest['process']): Promise<Bundle> {
+export async function loadBundle (path: string, override: CreateRequest['process'], resources: ResourcesPatchView = {}): Promise<Bundle> {
   if (!isAbsolute(path)) refuse(`the bundle must be an absolute path, not ${JSON.stringify(path)}`)
   const file = join(path, 'config.json')
   let text: string
@@ -66,8 +70,11 @@ export async function loadBundle (path: string, override: CreateRequest['process
   if (!Array.isArray(process.args) || process.args.length === 0 || !process.args.every((arg) => typeof arg === 'string')) {
     refuse(`process.args in ${file} must list at least the command, as strings`)
   }
-  const rewritten = override === undefined ? undefined : absolute({ ...config, process }, path)
-  return { path, process, rewritten }
+  const linux = typeof config.linux === 'object' && config.linux !== null ? config.linux : {}
+  const given = typeof linux.resources === 'object' && linux.resources !== null ? linux.resources : {}
+  const patched = Object.keys(resources).length === 0 ? {} : { linux: { ...linux, resources: patchResources(given, resources) } }
+  const rewritten = override === undefined && Object.keys(resources).length === 0 ? undefined : absolute({ ...config, ...patched, process }, path)
+  return { path, process, resources: knownResources(given), rewritten }
 }
 
 const greatestSize = 65535

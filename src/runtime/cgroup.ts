@@ -20,6 +20,8 @@ export type ContainerCgroup = {
   freezer: string | undefined
   /** has memory.oom_control (v1) or memory.events (v2) */
   memory: string | undefined
+  /** every group of its own: v1 by controller, and `v2` for that in the v2 hierarchy. Absent in records of earlier versions */
+  directories?: Record<string, string>
 }
 
 export async function findCgroups (): Promise<CgroupMounts> {
@@ -61,14 +63,18 @@ export async function cgroupOf (pid: number, mounts: CgroupMounts): Promise<Cont
     const path = paths.get(controller)
     return mount === undefined || path === undefined || path === '/' ? undefined : join(mount, path)
   }
+  const directories = Object.fromEntries([...paths.keys()].flatMap((controller) => {
+    const group = directory(controller)
+    return group === undefined ? [] : [[controller, group]]
+  }))
   if (mounts.version === 2) {
     const group = directory('v2')
-    return group === undefined ? undefined : { version: 2, procs: group, freezer: group, memory: group }
+    return group === undefined ? undefined : { version: 2, procs: group, freezer: group, memory: group, directories }
   }
   const freezer = directory('freezer')
   const memory = directory('memory')
   const procs = freezer ?? directory('devices') ?? directory('pids') ?? memory
-  return procs === undefined ? undefined : { version: 1, procs, freezer, memory }
+  return procs === undefined ? undefined : { version: 1, procs, freezer, memory, directories }
 }
 
 /** Every process of the container, in its sub-groups too; empty when the group is gone. */

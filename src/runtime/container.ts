@@ -1,10 +1,11 @@
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { randomBytes } from 'node:crypto'
-import type { ContainerView, CreateRequest, ExitView } from '../schemas/index.ts'
+import type { ContainerView, CreateRequest, ExitView, ResourcesPatchView, ResourcesView } from '../schemas/index.ts'
 import { writeWhole } from './files.ts'
 import { globalArgs } from './oci.ts'
 import { Process } from './process.ts'
+import { patchResources } from './resources.ts'
 import { next, type Move, type Status } from './states.ts'
 import type { OciProcess } from './bundle.ts'
 import type { ContainerCgroup } from './cgroup.ts'
@@ -29,6 +30,18 @@ export type ContainerRecord = {
   createdAt: string
   lastEventId: string | null
   run: RunRecord | null
+  /** laid over the linux.resources of the bundle */
+  resources?: ResourcesPatchView
+  pending?: PendingUpdate
+}
+
+/** An update that is under way: what it asks for, and how the container is to be after it. */
+export type PendingUpdate = {
+  patch: ResourcesPatchView
+  resources: ResourcesPatchView
+  labels: Record<string, string>
+  /** where the journal ended before it: an event id */
+  after: string
 }
 
 /** One run: from `runtime create` to `runtime delete`. */
@@ -44,6 +57,8 @@ export type RunRecord = {
   cgroup: ContainerCgroup | null
   startedAt: string | null
   exit: ExitView | null
+  /** of the bundle's config.json, as it was read for this run */
+  resources?: ResourcesView
   /** frozen, as the event stream said last */
   paused?: boolean
   /** the runtime's state and the shim are gone */
@@ -68,7 +83,11 @@ export class Container {
   readonly runtime: string
   readonly runtimeArgs: string[]
   readonly noPivotRoot: boolean
-  readonly labels: Record<string, string>
+  labels: Record<string, string>
+  /** a merge patch: what is null is cleared from what the bundle says */
+  resources: ResourcesPatchView
+  /** in the record from before it is begun until it is told */
+  pending: PendingUpdate | undefined
   readonly processOverride: CreateRequest['process'] | undefined
   readonly autoRemove: boolean
   readonly stopSignal: number
@@ -101,6 +120,8 @@ export class Container {
     this.runtimeArgs = record.runtimeArgs
     this.noPivotRoot = record.noPivotRoot
     this.labels = record.labels
+    this.resources = record.resources ?? {}
+    this.pending = record.pending
     this.processOverride = record.process ?? undefined
     this.autoRemove = record.autoRemove
     this.stopSignal = record.stopSignal
@@ -188,7 +209,9 @@ export class Container {
       stopTimeout: this.stopTimeout,
       createdAt: this.createdAt,
       lastEventId: this.lastEventId,
-      run: this.run
+      run: this.run,
+      resources: this.resources,
+      ...(this.pending === undefined ? {} : { pending: this.pending })
     }
   }
 
@@ -242,6 +265,7 @@ export class Container {
       runtimeArgs: this.runtimeArgs,
       noPivotRoot: this.noPivotRoot,
       labels: this.labels,
+      resources: patchResources(this.run?.resources ?? {}, this.resources),
       pid: this.status === 'stopped' ? null : this.init?.pid ?? null,
       processes: [...this.processes.values()].map((process) => process.view()),
       autoRemove: this.autoRemove,

@@ -1,5 +1,6 @@
 import { Type, type Static } from 'typebox'
 import { idPattern, Labels, nullable, nullableInteger, nullableRef, ref } from './common.ts'
+import { Resources } from './resources.ts'
 
 export const statuses = ['created', 'running', 'pausing', 'paused', 'stopping', 'stopped', 'deleting', 'lost'] as const
 export const reasons = ['exited', 'signaled', 'oom', 'monitor-lost', 'host-rebooted', 'start-failed'] as const
@@ -45,6 +46,7 @@ export const Container = Type.Object({
   runtimeArgs: Type.Array(Type.String()),
   noPivotRoot: Type.Boolean(),
   labels: Type.Record(Type.String(), Type.String()),
+  resources: ref(Resources),
   pid: nullableInteger({ description: "init's pid as the host sees it; null once it has ended" }),
   processes: Type.Array(ref(Process)),
   autoRemove: Type.Boolean(),

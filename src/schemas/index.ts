@@ -1,5 +1,6 @@
 export * from './common.ts'
 export * from './container.ts'
 export * from './event.ts'
+export * from './resources.ts'
 export * from './log.ts'
 export * from './system.ts'

@@ -16,6 +16,7 @@ import { arm } from './run.ts'
 import { startFailed } from './start.ts'
 import type { Supervisor } from './supervisor.ts'
 import { Task } from './task.ts'
+import { finishUpdate } from './update.ts'
 import { tearDown } from './teardown.ts'
 
 const atOnce = 16
@@ -54,6 +55,7 @@ export async function restore (supervisor: Supervisor): Promise<Orphan[]> {
       supervisor.log.error({ err: error, container: container.id }, 'a container could not be taken up')
       if (container.status !== 'stopped') container.status = 'lost'
     })
+    await finishUpdate(supervisor, container).catch((error: unknown) => supervisor.log.error({ err: error, container: container.id }, 'an update that was under way could not be finished'))
     supervisor.progress.restored++
   })
   const orphans = await findOrphans(supervisor, new Set(found.map(({ run }) => run?.runId ?? '')))

@@ -29,6 +29,7 @@ export async function createRun (supervisor: Supervisor, task: Task<unknown>, co
     bootId: options.bootId,
     runtimePath,
     process: bundle.process,
+    resources: bundle.resources,
     pid: null,
     cgroup: null,
     startedAt: null,

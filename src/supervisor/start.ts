@@ -45,7 +45,7 @@ export class StartTask extends Task<ContainerView> {
 async function newRun (supervisor: Supervisor, task: Task<unknown>, container: Container): Promise<void> {
   await tearDown(supervisor, task, container)
   task.step = 'reading the bundle'
-  const bundle = await loadBundle(container.bundle, container.processOverride)
+  const bundle = await loadBundle(container.bundle, container.processOverride, container.resources)
   const before = { run: container.run, lastEventId: container.lastEventId }
   container.holdView()
   try {

@@ -183,7 +183,7 @@ export class Supervisor {
    * Writes an event to the journal; `apply` changes the state in the same turn in which subscribers are told,
    * so that neither can be seen without the other.
    */
-  async publish (container: Container, type: EventView['type'], details: { task?: Task<unknown>, process?: Process, exit?: ExitView, error?: LongshoreError, apply?: () => void }): Promise<void> {
+  async publish (container: Container, type: EventView['type'], details: { task?: Task<unknown>, process?: Process, exit?: ExitView, error?: LongshoreError, labels?: Record<string, string>, apply?: () => void }): Promise<void> {
     const { task, process, exit, error, apply } = details
     const runId = container.run?.runId
     const row: ExitRow | undefined = exit === undefined || runId === undefined
@@ -196,7 +196,7 @@ export class Supervisor {
       ...(process === undefined ? {} : { processId: process.id, ...(process.pid === null ? {} : { pid: process.pid }) }),
       ...(exit === undefined ? {} : { exit }),
       ...(error === undefined ? {} : { error: { code: error.code, detail: error.message } }),
-      labels: container.labels,
+      labels: details.labels ?? container.labels,
       ...(task === undefined ? {} : { taskId: task.id }),
       ...(task?.requestId === undefined ? {} : { requestId: task.requestId })
     }, (id) => {
