@@ -5,7 +5,7 @@ node := scripts/node.sh
 sources := $(shell find src -name '*.ts' 2>/dev/null)
 
 .DEFAULT_GOAL := build
-.PHONY: FORCE help setup build native demo test chaos start lint types bench compare openapi install install-unit uninstall clean
+.PHONY: FORCE help setup build native demo test chaos chaos-bugs start lint types bench compare openapi install install-unit uninstall clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -40,6 +40,9 @@ test: ## build, lint, types, sanitizers, unit and end-to-end tests; prints the c
 chaos: build ## kill the daemon 1,000 times under load and check what was told; ARGS="--kills 50 --seed 7" and the like
 	@scripts/setup.sh demo
 	@$(node) node test/chaos/chaos.ts $(ARGS)
+
+chaos-bugs: build ## put known mistakes back in, one at a time, and see that the chaos run finds each
+	@$(node) node test/chaos/bugs.ts $(ARGS)
 
 start: build ## run the daemon in the foreground; ARGS="--listen 127.0.0.1:7080" and the like
 	@exec bin/longshored $(ARGS)

@@ -8,8 +8,9 @@ import { basename, dirname, join, relative, resolve } from 'node:path'
 import { build, type Metafile, type Plugin } from 'esbuild'
 
 const project = resolve(import.meta.dirname, '..')
-const source = join(project, 'src')
-const out = join(project, 'dist')
+// Another source or place is for copies with a mistake put in (test/chaos/mutant.ts).
+const source = resolve(process.argv[2] ?? join(project, 'src'))
+const out = resolve(process.argv[3] ?? join(project, 'dist'))
 
 /**
  * A module goes on seeing the place in import.meta that it would have had if it had been compiled alone (src/a/b.ts →

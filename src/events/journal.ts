@@ -258,9 +258,9 @@ export class Journal implements Bounds {
   }
 
   /** What has been told of a run, in order. */
-  async eventsOfRun (runId: string): Promise<{ type: EventType, processId?: string }[]> {
-    const rows = await this.#thread.ask({ op: 'ofRun', runId }) as { type: EventType, process_id: string | null }[]
-    return rows.map(({ type, process_id: processId }) => ({ type, ...(processId === null ? {} : { processId }) }))
+  async eventsOfRun (runId: string): Promise<{ id: string, type: EventType, processId?: string }[]> {
+    const rows = await this.#thread.ask({ op: 'ofRun', runId }) as { seq: number, type: EventType, process_id: string | null }[]
+    return rows.map(({ seq, type, process_id: processId }) => ({ id: `${epochOf(this, seq)}:${seq}`, type, ...(processId === null ? {} : { processId }) }))
   }
 
   /** True when an event of this container is kept. */

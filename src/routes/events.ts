@@ -41,7 +41,7 @@ const time = /^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?)(Z|[+-]\d\d:\d\d)$/
 /** journal reads that one page may cost: a filter that matches next to nothing gives short pages, not slow ones */
 const readsForPage = 25
 
-export type EventRoutesOptions = { journal: Journal, hub: Hub, supervisor: Pick<Supervisor, 'list' | 'containers'>, maxSubscribers: number }
+export type EventRoutesOptions = { journal: Journal, hub: Hub, supervisor: Pick<Supervisor, 'containers' | 'list' | 'listed' | 'restored'>, maxSubscribers: number }
 
 export async function eventRoutes (plain: FastifyInstance, { journal, hub, supervisor, maxSubscribers }: EventRoutesOptions): Promise<void> {
   const app = plain.withTypeProvider<TypeBoxTypeProvider>()
@@ -92,6 +92,8 @@ export async function eventRoutes (plain: FastifyInstance, { journal, hub, super
     if (hub.size >= maxSubscribers) throw new LongshoreError('too_many_requests', `${maxSubscribers} readers are connected, which is the limit`, { extra: { retryAfter: 5 } })
     const { ping, follow } = query
     let { after, gap } = position
+    // A snapshot of half of the containers would be none; a refusal would end a browser's EventSource for good.
+    if (query.snapshot === true && !supervisor.listed) await supervisor.restored
     open(reply, form)
     const sink = reply.raw
     if (form === 'sse') {

@@ -103,6 +103,8 @@ export class Container {
   oomToken: number | undefined
   /** OOM kills that the event stream has told for this run */
   oomTold = 0
+  /** OOM kills that were seen before the start of this run was told */
+  oomSeen = 0
   lastEventId: string | null
   readonly #state: string
   readonly #listeners = new Set<(change: Change) => void>()
@@ -141,7 +143,7 @@ export class Container {
   /** Takes up a run, new or found on disk. */
   beginRun (run: RunRecord): void {
     this.run = run
-    this.oomTold = 0
+    this.oomTold = this.oomSeen = 0
     const init = new Process('init', run.process)
     init.pid = run.pid
     init.startedAt = run.startedAt

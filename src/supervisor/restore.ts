@@ -24,7 +24,7 @@ const atOnce = 16
 const greetLimit = 5
 
 /**
- * Takes up the containers of an earlier daemon. Every record becomes visible first, as it was last told; then each run
+ * Takes up the containers of an earlier daemon. All become visible first, as the journal has told of them last; then each run
  * is compared with what is really there (its shim, its exit record, the boot), and what was missed meanwhile is told.
  * What cannot be read is left as it is and reported. Returns what is there and belongs to no record.
  */
@@ -36,7 +36,7 @@ export async function restore (supervisor: Supervisor): Promise<Orphan[]> {
   await bounded(names, async (name) => {
     try {
       const container = await load(supervisor, directory, name)
-      if (container !== undefined) found.push(container)
+      if (container !== undefined && await align(supervisor, container)) found.push(container)
     } catch (error) {
       const reason = (error as Error).message
       const path = join(directory, name)
@@ -49,6 +49,7 @@ export async function restore (supervisor: Supervisor): Promise<Orphan[]> {
   for (const container of found) {
     if (container.lastEventId !== null || container.run?.phase !== 'creating') supervisor.containers.set(container.id, container)
   }
+  supervisor.listed = true
   await bounded(found, async (container) => {
     const task = new RestoreTask(container)
     await supervisor.send(task).catch((error: unknown) => {
@@ -86,6 +87,38 @@ async function load (supervisor: Supervisor, directory: string, name: string): P
   return new Container(record, supervisor.options.directories, supervisor.options.startTimeout)
 }
 
+/**
+ * Brings a record, which is written after the event and may be a step behind it, to what readers have been told: no one
+ * who has seen an event may be shown an older state. False for a container that was told to be gone; its directory goes.
+ */
+async function align (supervisor: Supervisor, container: Container): Promise<boolean> {
+  const { run } = container
+  if (run === null) return true
+  const { journal } = supervisor.options
+  const events = await journal.eventsOfRun(run.runId)
+  const ofInit = events.filter(({ processId }) => processId === undefined || processId === 'init').map(({ type }) => type)
+  const told = new Set(ofInit)
+  if (told.has('StateDelete')) {
+    await removeTree(container.root)
+    return false
+  }
+  container.lastEventId = events.at(-1)?.id ?? container.lastEventId
+  if (told.has('StateExit') || told.has('StateStartFailed')) {
+    const row = await journal.exitOf({ containerId: container.id, runId: run.runId, processId: 'init' })
+    if (row !== undefined) run.exit = row.exit
+    run.phase = 'stopped'
+  } else if (run.phase === 'created' || run.phase === 'creating') {
+    if (told.has('StateStart')) run.phase = 'running'
+    else if (told.has('StateCreate')) run.phase = 'created'
+  }
+  run.paused = toldPaused(run, ofInit)
+  container.beginRun(run)
+  // A new run that nobody was told of belongs to a container that was told to have stopped before.
+  if (run.phase === 'creating') container.status = container.lastEventId === null ? 'created' : 'stopped'
+  else container.status = run.phase === 'running' && run.paused ? 'paused' : run.phase
+  return true
+}
+
 class RestoreTask extends Task<void> {
   readonly kind = 'start'
   override readonly internal = true
@@ -99,35 +132,8 @@ class RestoreTask extends Task<void> {
   async execute (supervisor: Supervisor): Promise<void> {
     const container = this.#container
     const { run } = container
-    const { journal, bootId, watch } = supervisor.options
-    if (run === null) return
-    this.step = 'comparing the record with the journal'
-    const ofInit = (await journal.eventsOfRun(run.runId)).filter(({ processId }) => processId === undefined || processId === 'init').map(({ type }) => type)
-    const told = new Set(ofInit)
-    if (told.has('StateDelete')) {
-      supervisor.containers.delete(container.id)
-      await removeTree(container.root)
-      return
-    }
-    // The record is written after the event, so it may be one step behind what subscribers were told.
-    if (told.has('StateExit') || told.has('StateStartFailed')) {
-      const row = await journal.exitOf({ containerId: container.id, runId: run.runId, processId: 'init' })
-      if (row !== undefined) run.exit = row.exit
-      run.phase = 'stopped'
-    } else if (run.phase === 'created' || run.phase === 'creating') {
-      if (told.has('StateStart')) run.phase = 'running'
-      else if (told.has('StateCreate')) run.phase = 'created'
-    }
-    run.paused = toldPaused(run, ofInit)
-    container.beginRun(run)
-    if (run.phase !== 'creating') {
-      container.status = run.phase === 'running' && run.paused ? 'paused' : run.phase
-      // Whoever waits already has seen the record, which was behind.
-      if (run.exit !== null) container.changed('stopped')
-      supervisor.containers.set(container.id, container)
-    }
-    if (run.tornDown) return
-
+    const { bootId, watch } = supervisor.options
+    if (run === null || run.tornDown) return
     failpoint('restore.loaded')
     this.step = 'looking for the shim'
     const sameBoot = run.bootId === bootId

@@ -39,9 +39,9 @@ export async function createRun (supervisor: Supervisor, task: Task<unknown>, co
   const run = container.run
   const init = container.init
   if (run === null || init === undefined) throw new Error('a run begins with its init')
-  await mkdir(container.runDir, { recursive: true, mode: 0o700 })
   await container.save()
   failpoint('create.recorded')
+  await mkdir(container.runDir, { recursive: true, mode: 0o700 })
   let bundlePath = bundle.path
   if (bundle.rewritten !== undefined) {
     bundlePath = join(container.runDir, 'bundle')
@@ -87,7 +87,10 @@ export async function arm (supervisor: Supervisor, container: Container): Promis
   try {
     container.oomToken = supervisor.options.watch.monitor.watchOom({ version: run.cgroup.version, dir: run.cgroup.memory })
     supervisor.options.watch.on(container.oomToken, (event) => {
-      if (event.kind === 'oom') void tellOom(supervisor, container, run.runId, event.count)
+      if (event.kind !== 'oom') return
+      // What runs out of memory at once is not told before its start.
+      if (run.phase === 'running') void tellOom(supervisor, container, run.runId, event.count)
+      else container.oomSeen = event.count
     })
   } catch (error) {
     // The group went with its process: the exit says what the shim counted.
@@ -117,13 +120,15 @@ export async function startRun (supervisor: Supervisor, task: Task<unknown>, con
     process: init,
     apply: () => {
       container.releaseView()
-      container.move('start')
+      // A stop that came meanwhile goes on: it waits for the exit.
+      if (container.status !== 'stopping') container.move('start')
       run.phase = init.status = 'running'
       run.startedAt = init.startedAt = startedAt
     }
   })
   failpoint('start.told')
   supervisor.save(container)
+  if (container.oomSeen > 0) await tellOom(supervisor, container, run.runId, container.oomSeen)
 }
 
 /** Throws what the runtime said when its call did not succeed. */

@@ -56,6 +56,8 @@ export class Supervisor {
   readonly quarantined = new Map<string, { path: string, reason: string }>()
   readonly repairs = new Map<Repair, number>(repairKinds.map((kind) => [kind, 0]))
   readonly progress = { restored: 0, total: 0 }
+  /** every container of an earlier daemon is shown as it was last told; what happened to it since is still to be found out */
+  listed = false
   /** resolves once the containers of an earlier daemon have been taken up */
   readonly restored: Promise<void>
   #ready = false
@@ -164,11 +166,15 @@ export class Supervisor {
   /** The container, or container_not_found. */
   find (id: string): Container {
     const container = this.containers.get(id)
-    if (container === undefined) throw new LongshoreError('container_not_found', `there is no container ${id}`)
-    return container
+    if (container !== undefined) return container
+    // A container that is not taken up yet must not be taken for one that is not there.
+    if (!this.ready && !this.listed) throw this.#restoring()
+    throw new LongshoreError('container_not_found', `there is no container ${id}`)
   }
 
+  /** Throws not_ready until every container of an earlier daemon is known, so that what is missing is really gone. */
   list (): ContainerView[] {
+    if (!this.ready && !this.listed) throw this.#restoring()
     return [...this.containers.values()].map((container) => container.view())
   }
 
@@ -258,10 +264,14 @@ export class Supervisor {
     }
   }
 
+  #restoring (): LongshoreError {
+    return new LongshoreError('not_ready', `the daemon is still taking up its containers (${this.progress.restored} of ${this.progress.total})`, { extra: { retryAfter: 1 } })
+  }
+
   #refusal (task: Task<unknown>): LongshoreError | undefined {
     if (task.internal) return undefined
     if (!this.ready && task.kind !== 'get') {
-      return new LongshoreError('not_ready', `the daemon is still taking up its containers (${this.progress.restored} of ${this.progress.total})`, { extra: { retryAfter: 1 } })
+      return this.#restoring()
     }
     if (task.mutates && !this.options.journal.writable) {
       return new LongshoreError('not_ready', 'the journal cannot be written, so no new work is taken; what runs is watched', { extra: { retryAfter: 5 } })

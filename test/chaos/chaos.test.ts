@@ -29,6 +29,12 @@ t.test('the checker finds nothing in a true history, and what is wrong in others
     ['invented', 'a lost monitor that was not lost', ({ journal }) => { journal[2] = event(3, 'StateExit', { exit: { ...exit, status: null, reason: 'monitor-lost' } }) }],
     ['invented', 'an answer with an exit that no event has', ({ operations }) => operations.push({ verb: 'wait', id: 'c1', answer: { status: 200, body: { ...exit, status: 8 } } })],
     ['invented', 'an event that only a reader saw', ({ readers }) => readers[0]?.push(event(5, 'StateOOM'))],
+    ['lost', 'an OOM kill that was not told', ({ journal }) => { journal[2] = event(3, 'StateExit', { exit: { ...exit, oomKilled: true } }) }],
+    ['lost', 'the exit of an exec', ({ journal }) => { journal[3] = event(4, 'StateStartProcess', { processId: 'x1' }) }],
+    ['invented', 'an answer of 500', ({ operations }) => operations.push({ verb: 'get', id: 'c1', answer: { status: 500, body: {} } })],
+    ['invented', 'a view of an event that is not there', ({ operations }) => operations.push({ verb: 'get', id: 'c1', answer: { status: 200, body: { id: 'c1', status: 'running', lastEventId: 'e:9' } } })],
+    ['disordered', 'a view that does not belong to its event', ({ operations }) => operations.push({ verb: 'get', id: 'c1', answer: { status: 200, body: { id: 'c1', status: 'running', lastEventId: 'e:1' } } })],
+    ['disordered', 'an exec that ends after init', ({ journal }) => { journal.splice(2, 2, event(3, 'StateStartProcess', { processId: 'x1' }), event(4, 'StateExit', { exit }), event(5, 'StateExit', { processId: 'x1', exit })) }],
     ['disordered', 'an exit before the start', ({ journal }) => { journal[1] = event(2, 'StateExit', { exit }); journal[2] = event(3, 'StateStart') }],
     ['leaked', 'a process that is left', ({ leftovers }) => leftovers.push('process 1')]
   ]

@@ -1,18 +1,24 @@
 /**
- * Random clients on a daemon that is killed at random moments, with its shims, inits and runtimes; everything that was
- * asked, answered and told is held against the model in checker.ts. On the command line:
+ * Random clients on a daemon that is killed at random moments and steps, with its shims, inits and runtimes; everything
+ * that was asked, answered and told is held against the model in checker.ts. On the command line:
  *
  *   node test/chaos/chaos.ts [--seed N] [--kills N] [--containers N] [--clients N]
  */
+import { existsSync } from 'node:fs'
 import { readFile, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
-import type { EventView } from '../../src/schemas/index.ts'
-import { Daemon, EventReader } from '../support/daemon.ts'
+import { Daemon } from '../support/daemon.ts'
 import { check, type Fault, type Operation, type Verdict } from './checker.ts'
+import { failpoints, strike } from './faults.ts'
+import { Follower, wholeJournal } from './follower.ts'
+import { kindOf, kinds, ownStatus, execStatus } from './kinds.ts'
 
-export type ChaosOptions = { seed: number, kills: number, containers: number, clients: number, log?: (line: string) => void, args?: string[] }
-export type ChaosReport = { seed: number, rounds: number, seconds: number, faults: Record<string, number>, operations: number, unanswered: number, events: number, runs: number, verdict: Verdict, output: string }
+export type ChaosOptions = { seed: number, kills: number, containers: number, clients: number, log?: (line: string) => void, args?: string[], program?: string }
+export type ChaosReport = {
+  seed: number, rounds: number, seconds: number, faults: Record<string, number>, verbs: Record<string, number>, operations: number, unanswered: number
+  events: number, runs: number, repairs: number, restoreMs: { p50: number, max: number }, verdict: Verdict, output: string
+}
 
 /** mulberry32: small, and the same everywhere. */
 export function random (seed: number): () => number {
@@ -25,63 +31,40 @@ export function random (seed: number): () => number {
   }
 }
 
-/** Of which kind a container is goes by its number: some end by themselves, soon or later, some only when they are told. */
-const kinds = [
-  { status: 0, command: ['/bin/true'] },
-  { status: 7, command: ['/bin/sh', '-c', 'sleep 0.3; exit 7'] },
-  { status: 42, command: ['/bin/sh', '-c', "trap 'exit 42' TERM; while :; do sleep 0.2 & wait; done"], told: true },
-  { status: null, command: ['/bin/sleep', '10000'] },
-  { status: 3, command: ['/bin/sh', '-c', 'sleep 0.1 & sleep 0.2; exit 3'] }
-]
-const kindOf = (id: string): (typeof kinds)[number] => kinds[Number(id.slice(1)) % kinds.length] as (typeof kinds)[number]
-
 /** in the environment of every process of a container, with the seed */
 export const marker = 'LONGSHORE_CHAOS'
 
-/** A reader of the stream that comes back with its last id, however often it is cut off. */
-export class Follower {
-  readonly seen: EventView[] = []
-  #last = ''
-  #reader: EventReader | undefined
+/** seconds that a request may take before it counts as one that was never answered */
+const answerLimit = 120
 
-  async connect (daemon: Daemon): Promise<void> {
-    this.#reader?.close()
-    const reader = new EventReader(daemon.socket, '/events?from=earliest', this.#last === '' ? {} : { 'last-event-id': this.#last })
-    reader.onEvent = ({ id, event, data }) => {
-      if (id === '') return
-      if (event === 'Gap') throw new Error(`a gap: ${JSON.stringify(data)}`)
-      this.#last = id
-      this.seen.push(data as EventView)
-    }
-    this.#reader = reader
-    await reader.open()
-  }
-
-  async reach (id: string): Promise<void> {
-    await this.#reader?.next((event) => event.id === id)
-  }
-
-  close (): void {
-    this.#reader?.close()
-  }
-}
-
-export async function chaos ({ seed, kills, containers, clients, log = () => {}, args = [] }: ChaosOptions): Promise<ChaosReport> {
+export async function chaos ({ seed, kills, containers, clients, log = () => {}, args = [], program }: ChaosOptions): Promise<ChaosReport> {
   const began = performance.now()
+  // One for the faults and one for the clients: what is done to the daemon is the same from the same seed, whatever the timing.
   const dice = random(seed)
-  const pick = <T>(list: readonly T[]): T => list[Math.floor(dice() * list.length)] as T
+  const clientDice = random(seed + 1)
+  const pick = <T>(list: readonly T[]): T => list[Math.floor(clientDice() * list.length)] as T
   const pause = async (milliseconds: number): Promise<void> => await new Promise((resolve) => setTimeout(resolve, milliseconds))
   const operations: Operation[] = []
   const faults: Fault[] = []
-  const daemon = await Daemon.start(['--log-level', 'warn', ...args])
+  const restores: number[] = []
+  const options = ['--log-level', 'warn', '--reconcile-interval', '2', ...args]
+  const daemon = await Daemon.prepare()
+  if (program !== undefined) daemon.program = program
   let ended = false
+  let execs = 0
   try {
+    await daemon.launch(options)
+    const paths = (await daemon.get('/openapi.json')).body.paths as Record<string, object>
     const bundles = new Map<string, string>()
-    for (const [index, { command }] of kinds.entries()) {
-      bundles.set(`kind${index}`, await daemon.bundle(`kind${index}`, command, (config) => config.process.env.push(`${marker}=${seed}`)))
+    for (const [index, { command, memory }] of kinds.entries()) {
+      bundles.set(`kind${index}`, await daemon.bundle(`kind${index}`, command, (config) => {
+        config.process.env.push(`${marker}=${seed}`)
+        if (memory !== undefined && existsSync('/sys/fs/cgroup/memory/memory.oom_control')) config.linux.resources.memory = { limit: memory }
+      }))
     }
-    const follower = new Follower()
-    await follower.connect(daemon)
+    const followers = [new Follower(), new Follower(), new Follower()]
+    const follow = async (): Promise<void> => { await Promise.all(followers.map(async (follower) => await follower.connect(daemon))) }
+    await follow()
 
     const operate = async (operation: Operation, method: string, path: string, body?: unknown): Promise<Operation> => {
       operations.push(operation)
@@ -91,22 +74,39 @@ export async function chaos ({ seed, kills, containers, clients, log = () => {},
         if (status === 503) await pause(20)
       } catch {
         // The daemon went away under it.
-        await pause(20)
+        await pause(100)
       }
       return operation
     }
+    const verbs = ['create', 'create', 'create', 'create', 'start', 'start', 'signal', 'stop', 'delete', 'force', 'wait', 'get', 'get', 'list', 'cut']
+    if (paths['/containers/{id}/processes'] !== undefined) verbs.push('exec', 'exec', 'exec', 'processes')
+    if (paths['/containers/{id}/pause'] !== undefined) verbs.push('pause', 'resume', 'resume')
     const client = async (): Promise<void> => {
       while (!ended) {
-        const id = `c${Math.floor(dice() * containers)}`
-        const verb = pick(['create', 'create', 'create', 'start', 'signal', 'stop', 'delete', 'force', 'wait', 'get'] as const)
+        const id = `c${Math.floor(clientDice() * containers)}`
+        const kind = kindOf(id)
+        const verb = pick(verbs)
         const path = `/containers/${id}`
-        if (verb === 'create') await operate({ verb, id }, 'POST', '/containers', { id, bundle: bundles.get(`kind${kinds.indexOf(kindOf(id))}`), start: dice() < 0.8, autoRemove: dice() < 0.2 })
-        else if (verb === 'start') await operate({ verb, id }, 'POST', `${path}/start`, {})
+        if (verb === 'create') await operate({ verb, id }, 'POST', '/containers', { id, bundle: bundles.get(`kind${kinds.indexOf(kind)}`), start: clientDice() < 0.8, autoRemove: clientDice() < 0.2 })
+        else if (verb === 'start' || verb === 'pause' || verb === 'resume') await operate({ verb, id }, 'POST', `${path}/${verb}`, {})
         else if (verb === 'signal') await operate({ verb, id }, 'POST', `${path}/signal`, { signal: pick(['TERM', 'KILL', 0]) })
         else if (verb === 'stop') await operate({ verb, id }, 'POST', `${path}/stop`, { timeout: 1 })
         else if (verb === 'delete' || verb === 'force') await operate({ verb: 'delete', id }, 'DELETE', verb === 'force' ? `${path}?force=true` : path)
+        else if (verb === 'exec') {
+          const processId = `x${++execs}`
+          const status = execStatus(processId)
+          await operate({ verb, id, processId }, 'POST', `${path}/processes`, { id: processId, args: status === null ? ['/bin/sleep', '1000'] : ['/bin/sh', '-c', `sleep 0.${execs % 3}; exit ${status}`], env: ['PATH=/bin', `${marker}=${seed}`] })
+        } else if (verb === 'processes') await operate({ verb, id }, 'GET', `${path}/processes`)
+        else if (verb === 'list') await operate({ verb, id: '' }, 'GET', '/containers?limit=1000')
+        else if (verb === 'cut') {
+          // A reader leaves in the middle of the stream, and comes back at once.
+          const follower = pick(followers)
+          if (clientDice() < 0.5 && follower.connected) {
+            follower.cut()
+            await follower.connect(daemon).catch(() => {})
+          }
+        } else if (verb === 'wait' && kind.status !== null && kind.told !== true) await Promise.race([operate({ verb, id }, 'GET', `${path}/wait`), pause(2000)])
         // One that never ends would hold its client for good.
-        else if (verb === 'wait' && kindOf(id).status !== null && kindOf(id).told !== true) await Promise.race([operate({ verb, id }, 'GET', `${path}/wait`), pause(2000)])
         else await operate({ verb: 'get', id }, 'GET', path)
       }
     }
@@ -117,31 +117,60 @@ export async function chaos ({ seed, kills, containers, clients, log = () => {},
       await strike(daemon, dice, faults)
       await daemon.stop('SIGKILL')
       faults.push({ kind: 'daemon' })
-      await daemon.launch(['--log-level', 'warn', ...args])
-      await follower.connect(daemon)
-      if (round % 50 === 49) log(`${round + 1} kills, ${operations.length} operations, ${follower.seen.length} events`)
+      // A third of the daemons die by themselves at a step of their own, if they come by it in time; in restore that is before they are ready.
+      const point = dice() < 1 / 3 ? failpoints[Math.floor(dice() * failpoints.length)] : undefined
+      const times = 1 + Math.floor(dice() * 4)
+      if (point !== undefined) {
+        const died = await daemon.launch(options, { LONGSHORE_FAILPOINT: `${point}:${times}` }).then(() => false, () => true)
+        if (!died) {
+          await follow().catch(() => {})
+          await pause(200 + dice() * 600)
+        }
+        const { child } = daemon
+        const atPoint = child === undefined || child.signalCode !== null
+        faults.push({ kind: atPoint ? 'daemon at a step' : 'daemon' })
+        await daemon.stop('SIGKILL')
+      }
+      const from = performance.now()
+      await daemon.launch(options)
+      restores.push(performance.now() - from)
+      await follow()
+      if (round % 50 === 49) log(`${round + 1} kills, ${operations.length} operations, ${followers[0]?.seen.length ?? 0} events, ${Math.round((performance.now() - began) / 1000)} s`)
     }
     ended = true
-    await Promise.all(working)
+    let stuck: NodeJS.Timeout | undefined
+    const late = new Promise<string[]>((resolve) => {
+      stuck = setTimeout(() => resolve(operations.filter(({ answer }) => answer === undefined).slice(-clients).map(({ verb, id }) => `the answer to ${verb} of ${id}`)), answerLimit * 1000)
+    })
+    const unanswered = await Promise.race([Promise.all(working).then((): string[] => []), late])
+    clearTimeout(stuck)
 
     const list = (await daemon.get('/containers?limit=1000')).body.items as { id: string }[]
-    for (const { id } of list) await operate({ verb: 'delete', id }, 'DELETE', `/containers/${id}?force=true`)
-    const left = (await daemon.get('/containers')).body.items as { id: string, status: string }[]
+    await Promise.all(list.map(async ({ id }) => await operate({ verb: 'delete', id }, 'DELETE', `/containers/${id}?force=true`)))
+    const left = (await daemon.get('/containers?limit=1000')).body.items as { id: string, status: string }[]
     const journal = await wholeJournal(daemon)
     const last = journal.at(-1)
-    if (last !== undefined) await follower.reach(last.id)
-    follower.close()
+    for (const follower of followers) {
+      if (!follower.connected) await follower.connect(daemon)
+      if (last !== undefined) await follower.reach(last.id).catch(() => { /* what it never saw is the checker's to say */ })
+      follower.close()
+    }
     const leftovers = [...left.map(({ id, status }) => `container ${id} is still ${status}`), ...await leftBehind(daemon, seed)]
-    const verdict = check({ journal, readers: [follower.seen], operations, faults, ownStatus: (id) => kindOf(id).status, leftovers })
+    const verdict = check({ journal, readers: followers.map(({ seen }) => seen), operations, faults, ownStatus, leftovers })
+    verdict.lost.push(...unanswered)
+    restores.sort((one, other) => one - other)
     return {
       seed,
       rounds: kills,
       seconds: Math.round((performance.now() - began) / 1000),
-      faults: Object.fromEntries(Object.entries(Object.groupBy(faults, ({ kind }) => kind)).map(([kind, all]) => [kind, all.length])),
+      faults: counted(faults.map(({ kind }) => kind)),
+      verbs: counted(operations.map(({ verb, answer }) => (answer !== undefined && answer.status < 300 ? verb : 'refused or unanswered'))),
       operations: operations.length,
       unanswered: operations.filter(({ answer }) => answer === undefined).length,
       events: journal.length,
       runs: new Set(journal.map(({ runId }) => runId)).size,
+      repairs: daemon.output.match(/"repair":/g)?.length ?? 0,
+      restoreMs: { p50: Math.round(restores[Math.floor(restores.length / 2)] ?? 0), max: Math.round(restores.at(-1) ?? 0) },
       verdict,
       output: daemon.output
     }
@@ -151,53 +180,8 @@ export async function chaos ({ seed, kills, containers, clients, log = () => {},
   }
 }
 
-/** Most times something else dies a moment before the daemon does. */
-async function strike (daemon: Daemon, dice: () => number, faults: Fault[]): Promise<void> {
-  const what = dice()
-  const any = <T>(list: readonly T[]): T | undefined => list[Math.floor(dice() * list.length)]
-  if (what < 0.25) {
-    const shim = any(await daemon.shims())
-    const runId = shim === undefined ? undefined : runIn.exec(await readFile(`/proc/${shim}/cmdline`, 'utf8').catch(() => ''))?.[1]
-    if (shim === undefined || runId === undefined) return
-    kill(shim)
-    faults.push({ kind: 'shim', runId })
-  } else if (what < 0.5) {
-    const { body } = await daemon.get('/containers?limit=1000').catch(() => ({ body: undefined }))
-    const victim = any(((body?.items ?? []) as { runId: string, pid: number | null }[]).filter(({ pid }) => pid !== null))
-    if (victim?.pid == null) return
-    kill(victim.pid)
-    faults.push({ kind: 'init', runId: victim.runId })
-  } else if (what < 0.7) {
-    const calls: { pid: number, line: string }[] = []
-    for (const name of await readdir('/proc')) {
-      const line = /^\d+$/.test(name) ? await readFile(`/proc/${name}/cmdline`, 'utf8').catch(() => '') : ''
-      const [program = '', ...words] = line.split('\0')
-      if (program.endsWith('runc') && line.includes(daemon.state) && !words.includes('init')) calls.push({ pid: Number(name), line })
-    }
-    const call = any(calls)
-    if (call === undefined) return
-    kill(call.pid)
-    const runId = runIn.exec(call.line)?.[1]
-    faults.push({ kind: 'runtime', ...(runId === undefined ? {} : { runId }) })
-  }
-}
-
-/** The name of a run, as the runtime has it: the container and the run. */
-const runIn = /\.([0-9a-f]{20})\0/
-
-function kill (pid: number): void {
-  try { process.kill(pid, 'SIGKILL') } catch { /* it was quicker */ }
-}
-
-/** Every event, page by page. */
-export async function wholeJournal (daemon: Daemon): Promise<EventView[]> {
-  const journal: EventView[] = []
-  for (let query = 'from=earliest'; ;) {
-    const { body } = await daemon.get(`/events?follow=false&limit=1000&${query}`, { accept: 'application/json' })
-    journal.push(...body.items)
-    if (body.nextCursor === null) return journal
-    query = `cursor=${body.nextCursor}`
-  }
+function counted (names: string[]): Record<string, number> {
+  return Object.fromEntries(Object.entries(Object.groupBy(names, (name) => name)).map(([name, all]) => [name, all?.length ?? 0]))
 }
 
 /** What is there of longshore's own after every container was deleted. */
@@ -226,7 +210,7 @@ if (import.meta.main) {
     log: (line) => { console.log(line) }
   })
   const { verdict, output, ...figures } = report
-  console.log(JSON.stringify(figures))
+  console.log(JSON.stringify(figures, null, 1))
   let wrong = 0
   for (const [what, list] of Object.entries(verdict)) {
     console.log(`${what}: ${list.length}`)

@@ -3,13 +3,14 @@ import type { EventView, ExitView } from '../../src/schemas/index.ts'
 
 /** One request of a client and what came of it; without an answer the daemon died meanwhile, and both outcomes are possible. */
 export type Operation = {
-  verb: 'create' | 'start' | 'signal' | 'stop' | 'delete' | 'wait' | 'get'
+  verb: string
   id: string
+  processId?: string
   answer?: { status: number, body: any } // any: the wire, as a client sees it
 }
 
 /** What was done to a run from outside the API. */
-export type Fault = { kind: 'daemon' | 'shim' | 'init' | 'runtime', runId?: string }
+export type Fault = { kind: 'daemon' | 'daemon at a step' | 'shim' | 'stopped shim' | 'init' | 'runtime', runId?: string }
 
 export type History = {
   /** the journal, from its first event on, read at the end */
@@ -18,24 +19,31 @@ export type History = {
   readers: EventView[][]
   operations: Operation[]
   faults: Fault[]
-  /** exit status that the command of a container ends with by itself; null: it does not end */
-  ownStatus: (id: string) => number | null
+  /** exit status that a process of a container ends with by itself; null: it does not end */
+  ownStatus: (id: string, processId: string) => number | null
   /** what was found at the end, when every container had been deleted */
   leftovers: string[]
 }
 
 export type Verdict = { lost: string[], duplicate: string[], invented: string[], disordered: string[], leaked: string[] }
 
-const before = ['StateCreate', 'StateStart', 'StateOOM', 'StateExit', 'StateDelete']
+const once = ['StateCreate', 'StateStart', 'StateStartProcess', 'StateStartFailed', 'StateExit', 'StateDelete']
+const order = ['StateCreate', 'StateStart', 'StateOOM', 'StateExit', 'StateDelete']
 const sequence = (event: EventView): number => Number(event.id.split(':')[1])
+const processOf = (event: EventView): string => event.processId ?? 'init'
 
 export function check (history: History): Verdict {
   const verdict: Verdict = { lost: [], duplicate: [], invented: [], disordered: [], leaked: [...history.leftovers] }
   checkSequence(history, verdict)
   for (const reader of history.readers) checkReader(history.journal, reader, verdict)
   const runs = Map.groupBy(history.journal.filter(({ runId }) => runId !== undefined), ({ runId }) => runId ?? '')
-  for (const [runId, events] of runs) checkRun(runId, events, history, verdict)
+  for (const [runId, events] of runs) {
+    checkInit(runId, events.filter((event) => processOf(event) === 'init'), history, verdict)
+    const execs = Map.groupBy(events.filter((event) => processOf(event) !== 'init'), processOf)
+    for (const [processId, own] of execs) checkExec(processId, own, events, history, verdict)
+  }
   checkAnswers(history, runs, verdict)
+  checkViews(history, verdict)
   return verdict
 }
 
@@ -46,6 +54,7 @@ function checkSequence ({ journal }: History, verdict: Verdict): void {
     const step = sequence(event) - sequence(previous)
     if (step > 1) verdict.lost.push(`${step - 1} events between ${previous.id} and ${event.id}`)
     if (step < 1) verdict.duplicate.push(`${event.id} after ${previous.id}`)
+    if (event.id.split(':')[0] !== previous.id.split(':')[0]) verdict.lost.push(`the journal: another epoch begins with ${event.id}`)
   }
 }
 
@@ -74,20 +83,42 @@ function checkReader (journal: EventView[], reader: EventView[], verdict: Verdic
   }
 }
 
-function checkRun (runId: string, events: EventView[], history: History, verdict: Verdict): void {
+function checkOnce (types: string[], name: string, verdict: Verdict): void {
+  for (const type of once) if (types.filter((one) => one === type).length > 1) verdict.duplicate.push(`${type} twice: ${name}`)
+}
+
+function checkInit (runId: string, events: EventView[], history: History, verdict: Verdict): void {
   const types = events.map(({ type }) => type)
-  const name = `${events[0]?.containerId ?? ''} (${runId}): ${types.join(' ')}`
-  for (const type of ['StateCreate', 'StateStart', 'StateStartFailed', 'StateExit', 'StateDelete']) {
-    if (types.filter((one) => one === type).length > 1) verdict.duplicate.push(`${type} twice: ${name}`)
-  }
-  const places = types.filter((type) => before.includes(type)).map((type) => before.indexOf(type))
+  const id = events[0]?.containerId ?? ''
+  const name = `${id} (${runId}): ${types.join(' ')}`
+  checkOnce(types, name, verdict)
+  const places = types.filter((type) => order.includes(type)).map((type) => order.indexOf(type))
   if (places.some((place, index) => place < (places[index - 1] ?? 0))) verdict.disordered.push(name)
   const ended = types.includes('StateExit') || types.includes('StateStartFailed')
   if (types.includes('StateStart') && !ended) verdict.lost.push(`the exit of ${name}`)
   if (types.includes('StateExit') && types.includes('StateStartFailed')) verdict.invented.push(`two ends: ${name}`)
   const exit = events.find(({ type }) => type === 'StateExit')?.exit
-  const id = events[0]?.containerId ?? ''
-  if (exit !== undefined && !possible(exit, types.includes('StateStart') ? history.ownStatus(id) : unstarted, id, runId, history)) verdict.invented.push(`exit ${JSON.stringify(exit)} of ${name}`)
+  if (exit === undefined) return
+  if (exit.oomKilled !== types.includes('StateOOM')) verdict.lost.push(`exit and OOM event disagree: ${name}`)
+  const own = types.includes('StateStart') ? history.ownStatus(id, 'init') : unstarted
+  if (!possible(exit, own, id, runId, history)) verdict.invented.push(`exit ${JSON.stringify(exit)} of ${name}`)
+}
+
+function checkExec (processId: string, own: EventView[], all: EventView[], history: History, verdict: Verdict): void {
+  const types = own.map(({ type }) => type)
+  const { containerId: id = '', runId = '' } = own[0] ?? {}
+  const name = `${processId} of ${id} (${runId}): ${types.join(' ')}`
+  checkOnce(types, name, verdict)
+  const [start, end] = [types.indexOf('StateStartProcess'), types.indexOf('StateExit')]
+  if (start !== -1 && end === -1) verdict.lost.push(`the exit of ${name}`)
+  if (end !== -1 && end < start) verdict.disordered.push(name)
+  const initExit = all.findIndex((event) => event.type === 'StateExit' && processOf(event) === 'init')
+  if (initExit !== -1 && own.some((event) => all.indexOf(event) > initExit)) verdict.disordered.push(`after init: ${name}`)
+  const exit = own[end]?.exit
+  if (exit === undefined) return
+  // With init the kernel kills the rest of its pid namespace.
+  const withInit = initExit !== -1 && exit.status === 137
+  if (!withInit && !possible(exit, history.ownStatus(id, processId), id, runId, history)) verdict.invented.push(`exit ${JSON.stringify(exit)} of ${name}`)
 }
 
 /** Before its start init is runc's own program, in Go: a signal that cannot end the first process of a pid namespace makes that exit with 2. */
@@ -99,7 +130,9 @@ function possible (exit: ExitView, own: number | null, id: string, runId: string
   const hit = faults.some((fault) => fault.runId === runId)
   if (exit.status === null) return exit.reason === 'monitor-lost' && hit
   if (exit.reason === 'monitor-lost' && !hit) return false
+  if (exit.reason === 'oom' && !exit.oomKilled) return false
   if (exit.status === own) return true
+  if (exit.oomKilled && exit.status === 137) return true
   // Somebody has to have sent the signal.
   const asked = operations.some((one) => one.id === id && ['signal', 'stop', 'delete', 'create', 'start'].includes(one.verb))
   return exit.signal !== null && exit.status > 128 && (hit || asked)
@@ -113,7 +146,9 @@ function checkAnswers ({ operations, journal }: History, runs: Map<string, Event
     const count = deletes.get(id)?.length ?? 0
     if (answers.length > count) verdict.lost.push(`${id} was said to be deleted ${answers.length} times, and was ${count} times`)
   }
-  for (const { verb, id, answer } of operations) {
+  const exitsOf = Map.groupBy(journal.filter(({ exit }) => exit !== undefined), ({ containerId }) => containerId)
+  for (const { verb, id, processId, answer } of operations) {
+    if (answer?.status === 500) verdict.invented.push(`${verb} of ${id} was answered with 500: ${JSON.stringify(answer.body)}`)
     if (answer === undefined || answer.status >= 500) continue
     const { body } = answer
     if ((verb === 'create' || verb === 'start') && answer.status < 300) {
@@ -121,10 +156,63 @@ function checkAnswers ({ operations, journal }: History, runs: Map<string, Event
       const needed = verb === 'start' || body.status === 'running' ? 'StateStart' : 'StateCreate'
       if (!types.includes(needed)) verdict.lost.push(`${verb} of ${id} was answered with run ${body.runId}, and there is no ${needed}`)
     }
-    const exits = verb === 'wait' && answer.status === 200 ? [body] : body?.exit != null ? [body.exit] : []
-    for (const exit of exits) {
-      const same = journal.some((event) => event.containerId === id && event.exit !== undefined && sameExit(event.exit, exit))
-      if (!same) verdict.invented.push(`${verb} of ${id} was answered with an exit that no event has: ${JSON.stringify(exit)}`)
+    if (verb === 'exec' && answer.status === 201) {
+      const started = journal.some((event) => event.containerId === id && event.processId === processId && event.type === 'StateStartProcess')
+      if (!started) verdict.lost.push(`exec ${processId ?? ''} of ${id} was answered with 201, and there is no StateStartProcess`)
+    }
+    for (const [containerId, exit] of exitsIn(verb, id, answer)) {
+      const same = exitsOf.get(containerId)?.some((event) => event.exit !== undefined && sameExit(event.exit, exit)) === true
+      if (!same) verdict.invented.push(`${verb} of ${containerId} was answered with an exit that no event has: ${JSON.stringify(exit)}`)
+    }
+  }
+}
+
+/** Every exit in an answer, with the container whose it is. */
+function exitsIn (verb: string, id: string, { status, body }: { status: number, body: any }): [string, ExitView][] { // any: the wire
+  if (verb === 'wait') return status === 200 ? [[id, body]] : []
+  return viewsIn(body).flatMap((view) => {
+    const processes: { exit: ExitView | null }[] = Array.isArray(view.processes) ? [view, ...view.processes] : [view]
+    return processes.flatMap(({ exit }): [string, ExitView][] => (exit == null ? [] : [[verb === 'list' ? view.id : id, exit]]))
+  })
+}
+
+function viewsIn (body: any): any[] { // any: the wire
+  if (body === null || typeof body !== 'object') return []
+  return Array.isArray(body.items) ? body.items : [body]
+}
+
+const shown: Record<string, string[]> = {
+  StateCreate: ['created', 'stopping'],
+  StateStart: ['running', 'stopping', 'pausing'],
+  StateResume: ['running', 'stopping', 'pausing'],
+  StatePause: ['paused', 'stopping', 'resuming', 'pausing'],
+  StateExit: ['stopped', 'deleting'],
+  StateStartFailed: ['stopped', 'deleting']
+}
+
+/** A view and the event it names belong together: who sees the one sees the other. */
+function checkViews ({ operations, journal }: History, verdict: Verdict): void {
+  const places = new Map(journal.map(({ id }, index) => [id, index]))
+  const lasts = new Map<string, string | undefined>()
+  /** of each event: the last one up to it that changed its container's status */
+  const moves = journal.map((event) => {
+    const moved = shown[event.type] !== undefined && processOf(event) === 'init'
+    if (moved) lasts.set(event.containerId, event.type)
+    return lasts.get(event.containerId)
+  })
+  for (const { verb, answer } of operations) {
+    if (answer === undefined || answer.status >= 300) continue
+    for (const view of viewsIn(answer.body)) {
+      if (typeof view.lastEventId !== 'string') continue
+      const place = places.get(view.lastEventId)
+      if (place === undefined) {
+        verdict.invented.push(`${verb} showed ${view.id} as of ${view.lastEventId}, which is not in the journal`)
+        continue
+      }
+      const move = moves[place]
+      if (move !== undefined && view.status !== 'lost' && shown[move]?.includes(view.status) !== true) {
+        verdict.disordered.push(`${verb} showed ${view.id} ${view.status} as of ${view.lastEventId}, after which it was ${shown[move]?.join(' or ') ?? ''}`)
+      }
     }
   }
 }
