@@ -10,6 +10,8 @@ export type Config = {
   tokenFile: string
   allowedHosts: string[]
   allowedOrigins: string[]
+  /** seconds */
+  sessionLifetime: number
   runtime: string
   runtimeArgs: string[]
   /** seconds */
@@ -68,6 +70,7 @@ export function loadConfig (argv: string[], version: string): Config {
     .addOption(option('--token-file <file>', 'Tokens of TCP clients, hashed; made at first need (default: <root>/tokens.json)', 'LONGSHORE_TOKEN_FILE'))
     .addOption(option('--allowed-host <host>', 'A Host header to accept on TCP besides the loopback names and the listen address; repeatable', 'LONGSHORE_ALLOWED_HOST').argParser(collect))
     .addOption(option('--allowed-origin <origin>', 'An Origin header to accept; repeatable', 'LONGSHORE_ALLOWED_ORIGIN').argParser(collect))
+    .addOption(option('--session-lifetime <s>', 'Seconds after which a browser has to log in again', 'LONGSHORE_SESSION_LIFETIME').default(12 * 3600).argParser(number(1, 30 * 24 * 3600)))
     .addOption(option('--runtime <name>', 'OCI runtime: a name on PATH or a path', 'LONGSHORE_RUNTIME').default('runc'))
     .addOption(new Option('--runtime-arg <arg>', "Goes before the runtime's subcommand; repeatable").argParser(collect))
     .addOption(option('--start-timeout <s>', 'Seconds that one call of the runtime may take', 'LONGSHORE_START_TIMEOUT').default(30).argParser(number(0.1, 3600)))
@@ -89,6 +92,7 @@ export function loadConfig (argv: string[], version: string): Config {
   const given = command.opts<{
     root: string, state: string, socket?: string, listen?: { host: string, port: number }, tokenFile?: string, allowedHost?: string[], allowedOrigin?: string[]
     runtime: string, runtimeArg?: string[], startTimeout: number, reconcileInterval: number, retainEvents: number, retainDays: number, retainBytes: number, heartbeat: number
+    sessionLifetime: number
     maxQueuedTasks: number, maxRuntimeCalls: number, maxSubscribers: number, logSegmentBytes: number, logSegments: number, logRuns: number, maxOutputReaders: number, logLevel: string
   }>()
   const root = resolve(given.root)

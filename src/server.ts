@@ -2,7 +2,9 @@ import { randomUUID } from 'node:crypto'
 import { chmod, unlink } from 'node:fs/promises'
 import http from 'node:http'
 import net from 'node:net'
+import { join } from 'node:path'
 import AjvCompiler from '@fastify/ajv-compiler'
+import cookie from '@fastify/cookie'
 import { fastifySSE } from '@fastify/sse'
 import swagger from '@fastify/swagger'
 import Fastify, { LogController, type FastifyBaseLogger, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
@@ -10,15 +12,18 @@ import { LongshoreError } from './errors.ts'
 import type { Config } from './config.ts'
 import type { Hub } from './events/hub.ts'
 import type { Journal } from './events/journal.ts'
-import { guard, type Tokens } from './http/auth.ts'
+import { Guard, cookieNames } from './http/auth.ts'
 import { idempotency } from './http/idempotency.ts'
 import { noteRoutes, problemHandlers, sendProblem } from './http/problem.ts'
+import { Sessions } from './http/sessions.ts'
+import type { Tokens } from './http/tokens.ts'
 import type { Metrics } from './metrics.ts'
 import { containerRoutes } from './routes/containers.ts'
 import { eventRoutes } from './routes/events.ts'
 import { logRoutes } from './routes/logs.ts'
 import { Readers } from './routes/readers.ts'
 import { resourceRoutes } from './routes/resources.ts'
+import { sessionRoutes } from './routes/session.ts'
 import { systemRoutes } from './routes/system.ts'
 import { taskRoutes } from './routes/tasks.ts'
 import { waitRoutes } from './routes/wait.ts'
@@ -40,7 +45,8 @@ export type ServerParts = {
 const bodyLimit = 1024 * 1024
 const requestIdPattern = /^[\w.-]{1,128}$/
 const shared = [schemas.Resources, schemas.ResourcesPatch, schemas.UpdateRequest, schemas.Exit, schemas.Process, schemas.Container, schemas.CreateRequest, schemas.SignalRequest, schemas.ProcessSignalRequest, schemas.StopRequest, schemas.ContainerList, schemas.ProcessList,
-  schemas.Event, schemas.EventPage, schemas.OutputRecord, schemas.LostRecord, schemas.Problem, schemas.TaskResource, schemas.TaskList, schemas.Version, schemas.Info, schemas.Health, schemas.Ready]
+  schemas.Event, schemas.EventPage, schemas.OutputRecord, schemas.LostRecord, schemas.Problem, schemas.TaskResource, schemas.TaskList, schemas.Version, schemas.Info, schemas.Health, schemas.Ready,
+  schemas.Session, schemas.SessionRequest]
 
 /** The HTTP application: everything but the sockets it listens on. */
 export async function buildServer (parts: ServerParts): Promise<FastifyInstance> {
@@ -88,13 +94,19 @@ export async function buildServer (parts: ServerParts): Promise<FastifyInstance>
       openapi: '3.1.0',
       info: { title: 'longshore', version: '1', description: 'Runs and supervises OCI containers on one Linux host', license: { name: 'Apache-2.0', identifier: 'Apache-2.0' } },
       servers: [{ url: '/' }],
-      security: [{ bearer: [] }],
-      components: { securitySchemes: { bearer: { type: 'http', scheme: 'bearer', description: 'Asked on TCP only' } } },
+      security: [{ bearer: [] }, { session: [] }],
+      components: {
+        securitySchemes: {
+          bearer: { type: 'http', scheme: 'bearer', description: 'Asked on TCP only' },
+          session: { type: 'apiKey', in: 'cookie', name: cookieNames.plain, description: `A browser's, from POST /session; over TLS its name is \`${cookieNames.tls}\`` }
+        }
+      },
       tags: [
         { name: 'containers', description: 'Containers, and what can be done with one' },
         { name: 'processes', description: 'The processes of a container' },
         { name: 'events', description: 'The stream of everything that happens' },
         { name: 'tasks', description: 'What the supervisor is doing and has done' },
+        { name: 'sessions', description: 'Logins of browsers' },
         { name: 'system', description: 'The daemon itself' }
       ]
     },
@@ -103,9 +115,14 @@ export async function buildServer (parts: ServerParts): Promise<FastifyInstance>
   await app.register(fastifySSE, { heartbeatInterval: 0 })
 
   app.addHook('onRequest', async (request, reply) => { reply.header('x-request-id', request.id) })
-  guard(app, {
+  await app.register(cookie)
+  tokens.log = logger
+  const sessions = new Sessions({ path: join(config.root, 'sessions.json'), tokens, lifetimeSeconds: config.sessionLifetime, log: logger })
+  await sessions.open()
+  const guard = new Guard(app, {
     tokens,
-    remote: (request) => remote.has(request.raw.socket),
+    sessions,
+    remote: (request) => remote.has(request.raw),
     allowedHosts: new Set(['localhost', '127.0.0.1', '[::1]', ...(config.listen === undefined ? [] : [config.listen.host.includes(':') ? `[${config.listen.host}]` : config.listen.host]), ...config.allowedHosts].map((host) => host.toLowerCase())),
     allowedOrigins: new Set(config.allowedOrigins),
     labelsOf: (id) => supervisor.containers.get(id)?.labels
@@ -118,13 +135,14 @@ export async function buildServer (parts: ServerParts): Promise<FastifyInstance>
   await app.register(eventRoutes, { journal, hub, supervisor, maxSubscribers: config.maxSubscribers })
   await app.register(logRoutes, { supervisor, heartbeatSeconds: config.heartbeat, readers })
   await app.register(taskRoutes, { supervisor })
+  await app.register(sessionRoutes, { guard, sessions, remote: (request: FastifyRequest) => remote.has(request.raw) })
   await app.register(systemRoutes, { supervisor, metrics, version })
   await app.ready()
   return app
 }
 
-/** Sockets that came in over TCP, where a token is asked. */
-const remote = new WeakSet<net.Socket>()
+/** Requests that came in over TCP, where a token is asked. */
+const remote = new WeakSet<object>()
 
 /** What is no HTTP at all, or too much of it, is answered as a problem too. */
 function clientErrorHandler (error: Error & { code?: string }, socket: net.Socket): void {
@@ -157,8 +175,17 @@ export async function listen (app: FastifyInstance, config: Config): Promise<{ a
   await app.listen({ path: config.socket })
   await chmod(config.socket, 0o660)
   if (config.listen === undefined) return { address: undefined, close: async () => await app.close() }
-  const server = http.createServer({ requestTimeout: 0, keepAliveTimeout: 72_000 }, (request, response) => app.routing(request, response))
-  server.on('connection', (socket) => remote.add(socket))
+  const server = http.createServer({ requestTimeout: 0, keepAliveTimeout: 72_000 }, (request, response) => {
+    remote.add(request)
+    app.routing(request, response)
+  })
+  // Without a listener there is no WebSocket here, and Node.js would answer the request as a plain one.
+  if (app.server.listenerCount('upgrade') > 0) {
+    server.on('upgrade', (request, socket, head) => {
+      remote.add(request)
+      app.server.emit('upgrade', request, socket, head)
+    })
+  }
   server.on('clientError', clientErrorHandler)
   const { host, port } = config.listen
   await new Promise<void>((resolve, reject) => {

@@ -1,139 +1,147 @@
-import { createHash, randomBytes, timingSafeEqual } from 'node:crypto'
-import { readFile, stat } from 'node:fs/promises'
-import type { FastifyInstance, FastifyRequest } from 'fastify'
-import { LongshoreError, hasCode } from '../errors.ts'
+import { isDeepStrictEqual } from 'node:util'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { LongshoreError } from '../errors.ts'
 import { labelsMatch } from '../events/filter.ts'
-import { writeWhole } from '../runtime/files.ts'
+import { Failures } from './failures.ts'
+import { OpenRequests, type Carrier, type Grant } from './open-requests.ts'
+import { checkOrigin, type OriginOptions } from './origin.ts'
+import type { Session, Sessions } from './sessions.ts'
+import { hash, type Scope, type Token, type Tokens } from './tokens.ts'
 
-export type Scope = 'read' | 'operate' | 'admin'
-
-type StoredToken = { id: string, name: string, scope: Scope, hash?: string, token?: string, createdAt: string, labels?: Record<string, string> }
-export type Grant = { name: string, scope: Scope, labels: Record<string, string> | undefined }
-
-const scopes = new Set<string>(['read', 'operate', 'admin'])
-/** failed logins at once, and how many a second come back */
-const failureBurst = 20
-const failureRate = 1
-
-function hash (token: string): string {
-  return `sha256:${createHash('sha256').update(token).digest('hex')}`
-}
-
-/** The tokens of TCP clients: a file with their hashes, read again when it changes. */
-export class Tokens {
-  readonly #path: string
-  readonly #announce: (token: string) => void
-  #modified = -1
-  #tokens: StoredToken[] = []
-  #failures = 0
-  #failuresAt = Date.now()
-
-  constructor (path: string, announce: (token: string) => void) {
-    this.#path = path
-    this.#announce = announce
-  }
-
-  /** Makes the file with one admin token when there is none; the token itself is told once and never kept. */
-  async open (): Promise<void> {
-    try {
-      await this.#read()
-    } catch (error) {
-      if (!hasCode(error, 'ENOENT')) throw error
-      const token = `lsh_${randomBytes(24).toString('base64url')}`
-      this.#tokens = [{ id: randomBytes(6).toString('hex'), name: 'first', scope: 'admin', hash: hash(token), createdAt: new Date().toISOString() }]
-      await this.#write()
-      this.#announce(token)
-    }
-  }
-
-  /** What a token allows; throws unauthorized, or too_many_requests when many were wrong lately. */
-  async check (token: string | undefined): Promise<Grant> {
-    this.#refill()
-    if (this.#failures >= failureBurst) throw new LongshoreError('too_many_requests', 'too many requests without a valid token', { extra: { retryAfter: 1 / failureRate } })
-    await this.#read()
-    const given = Buffer.from(hash(token ?? ''))
-    let found: StoredToken | undefined
-    // All of them, always: the time taken must not tell which one was close.
-    for (const stored of this.#tokens) {
-      const known = Buffer.from(stored.hash ?? '')
-      if (known.length === given.length && timingSafeEqual(known, given)) found = stored
-    }
-    if (found === undefined || token === undefined) {
-      this.#failures++
-      throw new LongshoreError('unauthorized', 'send a valid token as `Authorization: Bearer …`')
-    }
-    return { name: found.name, scope: found.scope, labels: found.labels }
-  }
-
-  #refill (): void {
-    const now = Date.now()
-    this.#failures = Math.max(0, this.#failures - (now - this.#failuresAt) / 1000 * failureRate)
-    this.#failuresAt = now
-  }
-
-  async #read (): Promise<void> {
-    const { mtimeMs } = await stat(this.#path)
-    if (mtimeMs === this.#modified) return
-    const { tokens } = JSON.parse(await readFile(this.#path, 'utf8')) as { tokens: StoredToken[] }
-    if (!Array.isArray(tokens) || !tokens.every(({ scope }) => scopes.has(scope))) throw new Error(`${this.#path}: tokens must be a list, each with a scope of read, operate or admin`)
-    this.#tokens = tokens
-    this.#modified = mtimeMs
-    // Whoever wrote a token in plain words gets it hashed.
-    if (tokens.some(({ token }) => token !== undefined)) {
-      this.#tokens = tokens.map(({ token, ...rest }) => (token === undefined ? rest : { ...rest, hash: hash(token) }))
-      await this.#write()
-    }
-  }
-
-  async #write (): Promise<void> {
-    await writeWhole(this.#path, `${JSON.stringify({ tokens: this.#tokens }, null, 2)}\n`, true)
-    this.#modified = (await stat(this.#path)).mtimeMs
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** the scope that a route needs, where its method alone would say something else; `anyone` asks for no token */
+    access?: Scope | 'anyone'
   }
 }
 
 /** Grants of TCP requests; one that came over the unix socket has none, and may do all. */
 export const grants = new WeakMap<FastifyRequest, Grant>()
 
+/** The cookie of a session. Over TLS the browser itself sees to it that nothing but this host, over TLS, can have set it. */
+export const cookieNames = { plain: 'longshore_session', tls: '__Host-longshore_session' } as const
+
+/** milliseconds between looks at whether open streams are still allowed */
+const sweepMs = 1000
+
 /** operate: all but create and exec; read: only GET. */
-function needs (request: FastifyRequest): Scope {
+function needs (request: FastifyRequest): Scope | 'anyone' {
+  const { url = '', config } = request.routeOptions
+  if (config.access !== undefined) return config.access
   if (request.method === 'GET') return 'read'
-  const route = request.routeOptions.url ?? ''
-  if (request.method === 'POST' && (route === '/containers' || route === '/containers/:id/processes')) return 'admin'
+  if (request.method === 'POST' && (url === '/containers' || url === '/containers/:id/processes')) return 'admin'
   return 'operate'
 }
 
 const rank: Record<Scope, number> = { read: 0, operate: 1, admin: 2 }
 
-export type GuardOptions = {
+export type GuardOptions = OriginOptions & {
   tokens: Tokens
-  /** true for a request that came over TCP */
-  remote: (request: FastifyRequest) => boolean
-  allowedHosts: Set<string>
-  allowedOrigins: Set<string>
+  sessions: Sessions
   labelsOf: (containerId: string) => Record<string, string> | undefined
 }
 
-/** Who may ask: over TCP a token, an allowed Host and, where there is one, an allowed Origin, on every method. */
-export function guard (app: FastifyInstance, options: GuardOptions): void {
-  const { tokens, remote, allowedHosts, allowedOrigins, labelsOf } = options
-  app.addHook('onRequest', async (request) => {
-    const { origin, host, authorization } = request.headers
-    if (origin !== undefined && !allowedOrigins.has(origin)) throw new LongshoreError('forbidden_origin', `the origin ${origin} is not allowed; --allowed-origin adds one`)
-    if (!remote(request)) return
-    const name = (host ?? '').replace(/:\d+$/, '').toLowerCase()
-    if (!allowedHosts.has(name)) throw new LongshoreError('forbidden_host', `the host ${name} is not allowed; --allowed-host adds one`)
-    const grant = await tokens.check(/^Bearer +(\S+)$/i.exec(authorization ?? '')?.[1])
-    grants.set(request, grant)
-    const needed = needs(request)
-    if (rank[grant.scope] < rank[needed]) throw new LongshoreError('forbidden', `this needs a token of scope ${needed}; ${grant.name} has ${grant.scope}`)
-  })
-  app.addHook('preHandler', async (request) => {
-    const selector = grants.get(request)?.labels
-    const id = (request.params as { id?: string } | undefined)?.id
-    if (selector === undefined || id === undefined || request.routeOptions.url?.startsWith('/containers/') !== true) return
-    // One that the token does not cover looks like one that does not exist.
-    if (!selected(selector, labelsOf(id) ?? {})) throw new LongshoreError('container_not_found', `there is no container ${id}`)
-  })
+/** Who may ask: over TCP a token or a session, an allowed Host and, where there is one, an allowed Origin, on every method. */
+export class Guard {
+  readonly #options: GuardOptions
+  readonly #failures = new Failures()
+  readonly #open = new OpenRequests()
+
+  constructor (app: FastifyInstance, options: GuardOptions) {
+    this.#options = options
+    const { labelsOf } = options
+    app.addHook('onRequest', async (request, reply) => {
+      checkOrigin(request, options)
+      if (!options.remote(request)) return
+      const needed = needs(request)
+      if (needed === 'anyone') return
+      const grant = await this.#grant(request)
+      if (rank[grant.scope] < rank[needed]) throw new LongshoreError('forbidden', `this needs a token of scope ${needed}; ${grant.name} has ${grant.scope}`)
+      grants.set(request, grant)
+      const { done } = this.#open.add(carrierOf(reply), grant)
+      reply.raw.once('close', done)
+    })
+    app.addHook('preHandler', async (request) => {
+      const selector = grants.get(request)?.labels
+      const id = (request.params as { id?: string } | undefined)?.id
+      if (selector === undefined || id === undefined || request.routeOptions.url?.startsWith('/containers/') !== true) return
+      // One that the token does not cover looks like one that does not exist.
+      if (!selected(selector, labelsOf(id) ?? {})) throw new LongshoreError('container_not_found', `there is no container ${id}`)
+    })
+    const timer = setInterval(() => {
+      if (this.#open.size > 0) options.tokens.refresh().then(() => this.sweep(), () => {})
+    }, sweepMs)
+    timer.unref()
+    app.addHook('onClose', async () => clearInterval(timer))
+  }
+
+  /** The token that a request shows; throws unauthorized, or too_many_requests when many from there were wrong lately. */
+  async checkToken (request: FastifyRequest, given: string | undefined): Promise<Token> {
+    const { tokens } = this.#options
+    if (given === undefined) throw unauthorized()
+    const address = request.raw.socket.remoteAddress ?? ''
+    const credential = hash(given)
+    const wait = this.#failures.wait(address, credential)
+    if (wait > 0) throw new LongshoreError('too_many_requests', 'too many wrong tokens came from this address', { extra: { retryAfter: wait } })
+    await tokens.refresh()
+    const token = tokens.findByHash(credential)
+    if (token === undefined) {
+      this.#failures.failed(address)
+      request.log.warn({ address, url: request.url.split('?')[0] }, 'a wrong token')
+      throw unauthorized()
+    }
+    this.#failures.succeeded(address, credential)
+    return token
+  }
+
+  /** The session of a request's cookie, if it has a good one. Ids are too long to be guessed, so wrong ones are not counted. */
+  async session (request: FastifyRequest): Promise<{ session: Session, token: Token } | undefined> {
+    const id = request.cookies[cookieNames.tls] ?? request.cookies[cookieNames.plain]
+    if (id === undefined) return undefined
+    await this.#options.tokens.refresh()
+    return this.#options.sessions.find(id)
+  }
+
+  /** Ends the streams that are allowed no longer. */
+  sweep (): void {
+    const { tokens, sessions } = this.#options
+    // Thousands of streams may hang on a few tokens.
+    const known = new Map<string, Token | undefined>()
+    this.#open.sweep(({ token, session, scope, labels }) => {
+      const key = session?.hash ?? token
+      if (!known.has(key)) known.set(key, session === undefined ? tokens.findByHash(token) : sessions.findByHash(key)?.token)
+      const now = known.get(key)
+      return now !== undefined && now.scope === scope && isDeepStrictEqual(now.labels, labels)
+    })
+  }
+
+  /** A token in the header goes before a cookie: who sends it means it. */
+  async #grant (request: FastifyRequest): Promise<Grant> {
+    const { authorization } = request.headers
+    if (authorization === undefined) {
+      const found = await this.session(request)
+      if (found !== undefined) return grantOf(found.token, found.session)
+    }
+    return grantOf(await this.checkToken(request, bearer(authorization)))
+  }
+}
+
+function unauthorized (): LongshoreError {
+  return new LongshoreError('unauthorized', 'send a valid token as `Authorization: Bearer …`, or begin a session with POST /session')
+}
+
+/** The token of an Authorization header (RFC 6750). */
+export function bearer (authorization: string | undefined): string | undefined {
+  return /^Bearer +(\S+)$/i.exec(authorization ?? '')?.[1]
+}
+
+export function grantOf ({ name, scope, labels, hash: token }: Token, session?: Session): Grant {
+  return { name, scope, labels, token, ...(session === undefined ? {} : { session: { hash: session.hash, createdAt: session.createdAt, expiresAt: session.expiresAt } }) }
+}
+
+function carrierOf (reply: FastifyReply): Carrier {
+  const raw = reply.raw as typeof reply.raw & { stream?: Carrier }
+  return raw.stream ?? reply.request.raw.socket
 }
 
 /** True when labels have all that a token's selector asks for. */

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { LongshoreError } from '../errors.ts'
 import { readIfThere, writeWhole } from '../runtime/files.ts'
+import { grants } from './auth.ts'
 
 const keptMs = 24 * 3600 * 1000
 const sweepMs = 3600 * 1000
@@ -42,7 +43,8 @@ export async function idempotency (app: FastifyInstance, options: { directory: s
     if (typeof key !== 'string' || !keyPattern.test(key)) {
       throw new LongshoreError('bad_request', 'Idempotency-Key must be 1 to 255 printable characters', { extra: { errors: [{ field: 'Idempotency-Key', rule: 'must be 1 to 255 printable characters' }] } })
     }
-    const name = digest(key, request.headers.authorization ?? '')
+    // The answer is for who asked: the holder of the same token, by header or by cookie.
+    const name = digest(key, grants.get(request)?.token ?? '')
     const fingerprint = digest(request.method, request.url, JSON.stringify(request.body ?? null))
     if (underWay.has(name)) throw new LongshoreError('request_in_progress', 'the first request with this Idempotency-Key has no answer yet', { extra: { retryAfter: 1 } })
     underWay.add(name)

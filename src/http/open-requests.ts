@@ -1,0 +1,42 @@
+/** What allowed a request: hashes of a token and, for a browser, of a session; with what they allowed then. */
+export type Grant = {
+  name: string
+  scope: 'read' | 'operate' | 'admin'
+  labels: Record<string, string> | undefined
+  token: string
+  session?: { hash: string, createdAt: number, expiresAt: number }
+}
+
+/** What an answer goes out on: a socket, or one stream of an HTTP/2 connection. */
+export type Carrier = { readonly destroyed: boolean, destroy: () => unknown, once: (event: 'close', listener: () => void) => unknown }
+
+/**
+ * Requests that are being answered, each with what allowed it. A stream outlives the moment it was allowed in: when its
+ * token is withdrawn or means something else, or its session ends, so does the stream.
+ */
+export class OpenRequests {
+  readonly #open = new Set<{ carrier: Carrier, grant: Grant }>()
+
+  get size (): number {
+    return this.#open.size
+  }
+
+  add (carrier: Carrier, grant: Grant): { done: () => void } {
+    const one = { carrier, grant }
+    this.#open.add(one)
+    return { done: () => { this.#open.delete(one) } }
+  }
+
+  /** Ends what is allowed no longer. */
+  sweep (allowed: (grant: Grant) => boolean): void {
+    for (const one of this.#open) {
+      const { carrier, grant } = one
+      // A socket that was taken over may have closed without its request hearing of it.
+      if (carrier.destroyed) this.#open.delete(one)
+      else if (!allowed(grant)) {
+        this.#open.delete(one)
+        carrier.destroy()
+      }
+    }
+  }
+}
