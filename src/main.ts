@@ -12,6 +12,7 @@ import { lockFile, sdNotify } from './native/index.ts'
 import { findCgroups } from './runtime/cgroup.ts'
 import { Watch } from './runtime/watch.ts'
 import { buildServer, listen } from './server.ts'
+import { streamMetrics } from './stream-metrics.ts'
 import { endOrphans } from './supervisor/orphans.ts'
 import { Reconciler } from './supervisor/reconcile.ts'
 import { restore } from './supervisor/restore.ts'
@@ -50,6 +51,7 @@ const metrics = makeMetrics({
   waits: () => supervisor.waits.size,
   repairs: () => supervisor.repairs
 })
+streamMetrics(metrics.registry, hub)
 const supervisor = new Supervisor({
   directories: { root: config.root, state: config.state },
   runtime: config.runtime,

@@ -14,12 +14,12 @@ export function isEventId (text: string): boolean {
   return idPattern.test(text)
 }
 
-function current ({ epochs }: Bounds): Epoch {
+function current ({ epochs }: Pick<Bounds, 'epochs'>): Epoch {
   return epochs.at(-1) ?? { epoch: '', first: 1 }
 }
 
 /** The epoch of an event. */
-export function epochOf (bounds: Bounds, seq: number): string {
+export function epochOf (bounds: Pick<Bounds, 'epochs'>, seq: number): string {
   return (bounds.epochs.findLast(({ first }) => first <= seq) ?? current(bounds)).epoch
 }
 

@@ -20,17 +20,20 @@ export class Entry implements Filterable {
   readonly containerId: string
   /** the event as JSON, on one line */
   readonly json: string
+  /** when it was appended (milliseconds of the monotonic clock) */
+  readonly publishedAt: number
   readonly #labelsJson: string
   #labels: Record<string, string> | undefined
   readonly #bytes: { sse: Buffer | undefined, ndjson: Buffer | undefined } = { sse: undefined, ndjson: undefined }
 
   /** `labels` and `body` are JSON; `body` is the event without its id, from behind the brace. */
-  constructor (epoch: string, seq: number, type: string, containerId: string, labels: string, body: string) {
+  constructor (epoch: string, seq: number, type: string, containerId: string, labels: string, body: string, publishedAt = performance.now()) {
     this.seq = seq
     this.id = `${epoch}:${seq}`
     this.type = type
     this.containerId = containerId
     this.json = `{"id":"${this.id}",${body}`
+    this.publishedAt = publishedAt
     this.#labelsJson = labels
   }
 

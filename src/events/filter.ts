@@ -17,6 +17,8 @@ const idGrammar = new RegExp(idPattern)
 /** Decides which events a reader gets: repeated containers, types and reasons are alternatives, of labels all must match. */
 export class Filter {
   readonly query: FilterQuery
+  /** the same for filters that are the same */
+  readonly key: string
   /** true when every event matches */
   readonly open: boolean
   readonly #containers: Set<string> | undefined
@@ -49,6 +51,7 @@ export class Filter {
       ...(reason === undefined ? {} : { reasons: reason }),
       ...(this.#labels.length === 0 ? {} : { labels: this.#labels })
     }
+    this.key = JSON.stringify(this.query)
   }
 
   matches (event: Filterable): boolean {

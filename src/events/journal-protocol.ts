@@ -1,3 +1,4 @@
+import type { Form } from './entry.ts'
 import type { FilterQuery } from './filter.ts'
 
 /** What the journal and its thread say to each other. */
@@ -30,7 +31,7 @@ export type Append = {
 
 export type Request = { id: number } & (
   | { op: 'append', epoch: string, first: number, rows: Append[] }
-  | { op: 'read', after: number, until: number, limit: number, filter: FilterQuery }
+  | { op: 'read', after: number, until: number, limit: number, filter: FilterQuery, form?: Form }
   | { op: 'seqBefore', time: number }
   | { op: 'ofRun', runId: string }
   | { op: 'knows', containerId: string }
@@ -67,4 +68,6 @@ export type Trimmed = { first: number, bytes: number, more: boolean }
 
 export type StoredRow = { seq: number, type: string, container_id: string, labels: string, body: string }
 export type StoredPage = { rows: StoredRow[], reached: number }
+/** the same as it is sent to readers */
+export type StoredBytes = { bytes: Uint8Array<ArrayBuffer> | undefined, reached: number }
 export type StoredExit = { run_id: string, process_id: string, container_id: string, exit: string }

@@ -1,9 +1,10 @@
 /** The journal's own thread: it alone touches the database (journal-store.ts), so that no disk ever holds up the event loop. */
 import type { StatementSync } from 'node:sqlite'
 import { parentPort, workerData } from 'node:worker_threads'
-import { reasonOf } from './entry.ts'
+import { epochOf } from './cursor.ts'
+import { Entry, reasonOf, type Form } from './entry.ts'
 import { labelsMatch } from './labels.ts'
-import type { Append, Failure, Opened, Reply, Request, StoredPage, StoredRow, Trimmed, WorkerData } from './journal-protocol.ts'
+import type { Append, Failure, Opened, Reply, Request, StoredBytes, StoredPage, StoredRow, Trimmed, WorkerData } from './journal-protocol.ts'
 import { isDamage, openStore, setAside, setMeta, usedBytes, type Store } from './journal-store.ts'
 
 const { path, bootId, retainEvents, retainDays, retainBytes, checkAtOnce } = workerData as WorkerData
@@ -131,6 +132,12 @@ function read ({ after, until, limit, filter }: Request & { op: 'read' }): Store
   return { rows, reached: Math.max(end, after) }
 }
 
+/** The page as readers are sent it: made here, so that a replay costs the event loop next to nothing. */
+function frames ({ rows, reached }: StoredPage, form: Form): StoredBytes {
+  const text = rows.map(({ seq, type, container_id: container, labels, body }) => new Entry(epochOf(store, seq), seq, type, container, labels, body, 0).text(form)).join('')
+  return { bytes: text === '' ? undefined : new TextEncoder().encode(text), reached }
+}
+
 /** The last event before a time, by halving: a clock that was set back makes it only as right as the clock was. */
 function seqBefore (time: number): number {
   let [low, high] = [store.first - 1, store.head]
@@ -164,7 +171,7 @@ function trim (): Trimmed {
 async function answer (request: Request): Promise<unknown> {
   switch (request.op) {
     case 'append': return append(request.epoch, request.first, request.rows)
-    case 'read': return read(request)
+    case 'read': return request.form === undefined ? read(request) : frames(read(request), request.form)
     case 'seqBefore': return seqBefore(request.time)
     case 'ofRun': return sql.ofRun.all(request.runId)
     case 'knows': return sql.ofContainer.get(request.containerId) !== undefined
@@ -205,7 +212,9 @@ async function work (): Promise<void> {
     return
   }
   try {
-    port?.postMessage({ id: request.id, value: await answer(request) } satisfies Reply)
+    const value = await answer(request)
+    const bytes = (value as Partial<StoredBytes> | undefined)?.bytes
+    port?.postMessage({ id: request.id, value } satisfies Reply, bytes instanceof Uint8Array ? [bytes.buffer] : [])
   } catch (error) {
     port?.postMessage({ id: request.id, failure: failure(error) } satisfies Reply)
     // No store is open now: the thread ends, and the next one begins at the beginning.

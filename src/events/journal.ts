@@ -1,10 +1,11 @@
 import { failpoint } from '../failpoints.ts'
 import type { EventType } from '../schemas/index.ts'
 import { epochOf, locate, positionId, type Bounds, type Position } from './cursor.ts'
-import { Entry } from './entry.ts'
+import { Entry, type Form } from './entry.ts'
 import type { FilterQuery } from './filter.ts'
-import type { Append, Epoch, Opened, StoredExit, StoredPage, Trimmed } from './journal-protocol.ts'
+import type { Append, Epoch, Opened, StoredBytes, StoredExit, StoredPage, Trimmed } from './journal-protocol.ts'
 import { exitRow, rowOf, type ExitRow, type NewEvent } from './journal-row.ts'
+import { Retention } from './retention.ts'
 import { JournalError, JournalThread, checkJournal } from './journal-thread.ts'
 
 export type { ExitRow, NewEvent }
@@ -30,9 +31,6 @@ export type JournalOptions = {
 
 type Waiting = { row: Append, committed: ((id: string) => void) | undefined, resolve: (id: string) => void, reject: (error: Error) => void }
 
-const trimEvery = 60_000
-/** the most events between two looks at the bounds */
-const trimAfter = 10_000
 const defaultRetainBytes = 1024 ** 3
 /** milliseconds between tries of a commit that fails, doubled from the first to the last */
 const firstRetry = 50
@@ -53,11 +51,7 @@ export class Journal implements Bounds {
   onRenewed: () => void = () => {}
   readonly #thread: JournalThread
   #epochs: Epoch[] = []
-  #first = 1
   #head = 0
-  #bytes = 0
-  #sinceTrim = 0
-  #trimming = false
   #writable = true
   #waiting: Waiting[] = []
   #writing: Promise<void> | undefined
@@ -66,7 +60,7 @@ export class Journal implements Bounds {
   /** ends a wait between two tries */
   #wake = (): void => {}
   readonly #checking = new AbortController()
-  readonly #trimmer: NodeJS.Timeout
+  readonly #kept: Retention
 
   private constructor (options: JournalOptions) {
     this.options = options
@@ -76,8 +70,11 @@ export class Journal implements Bounds {
       this.#writable = false
       void this.#restart()
     })
-    this.#trimmer = setInterval(() => { void this.#trim() }, trimEvery)
-    this.#trimmer.unref()
+    this.#kept = new Retention({
+      retainEvents,
+      trim: async () => await this.#thread.ask({ op: 'trim' }) as Trimmed,
+      failed: (error) => { if (!this.#closed) options.log.warn({ err: error }, 'old events could not be removed') }
+    })
   }
 
   /** A damaged file is set aside whole and a new history begins; rejects only when there can be no journal at all. */
@@ -86,10 +83,10 @@ export class Journal implements Bounds {
     try {
       journal.#adopt(await journal.#thread.start())
     } catch (error) {
-      clearInterval(journal.#trimmer)
+      journal.#kept.close()
       throw error
     }
-    void journal.#trim()
+    void journal.#kept.trim()
     return journal
   }
 
@@ -98,7 +95,7 @@ export class Journal implements Bounds {
     const { log, path } = this.options
     this.#epochs = epochs
     this.#head = head
-    this.#first = first
+    this.#kept.first = first
     if (setAside !== undefined) log.error({ setAside }, 'the journal was damaged; it was set aside whole, and a new one with a new epoch begins')
     if (cut) log.warn({ epoch: this.epoch }, 'the machine went down while the journal was open, so its last events may be missing: a new epoch begins')
     if (!unchecked) return
@@ -125,12 +122,12 @@ export class Journal implements Bounds {
 
   /** sequence of the oldest event that is kept; head + 1 when there is none */
   get first (): number {
-    return this.#first
+    return this.#kept.first
   }
 
   /** of the database file, as of the last look at the bounds */
   get bytes (): number {
-    return this.#bytes
+    return this.#kept.bytes
   }
 
   /** the bounds, and nothing else, drop events */
@@ -220,8 +217,7 @@ export class Journal implements Bounds {
   #tell (batch: Waiting[], epoch: string, first: number): void {
     const entries = batch.map(({ row }, index) => new Entry(epoch, first + index, row.type, row.containerId, row.labels, row.body))
     this.#head = first + batch.length - 1
-    this.#sinceTrim += batch.length
-    if (this.#sinceTrim > Math.min(trimAfter, this.options.retainEvents / 10)) void this.#trim()
+    this.#kept.grew(batch.length)
     for (const [index, { committed }] of batch.entries()) {
       try {
         committed?.(`${epoch}:${first + index}`)
@@ -243,9 +239,19 @@ export class Journal implements Bounds {
    */
   async read (options: { after: number, limit?: number, until?: number, filter?: FilterQuery }): Promise<Page> {
     const { after, limit = Infinity, until = this.#head, filter = {} } = options
+    const { rows, reached } = await this.#read({ after, limit, until, filter }) as StoredPage
+    return { entries: rows.map((row) => new Entry(epochOf(this, row.seq), row.seq, row.type, row.container_id, row.labels, row.body)), reached }
+  }
+
+  /** The same as bytes of a form, made in the journal's thread; undefined when nothing matches. */
+  async readBytes (options: { after: number, until: number, filter: FilterQuery, form: Form }): Promise<{ bytes: Buffer | undefined, reached: number }> {
+    const { bytes, reached } = await this.#read({ limit: Infinity, ...options }) as StoredBytes
+    return { bytes: bytes === undefined ? undefined : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length), reached }
+  }
+
+  async #read (options: { after: number, limit: number, until: number, filter: FilterQuery, form?: Form }): Promise<unknown> {
     try {
-      const { rows, reached } = await this.#thread.ask({ op: 'read', after, limit, until: Math.min(until, this.#head), filter }) as StoredPage
-      return { entries: rows.map((row) => new Entry(epochOf(this, row.seq), row.seq, row.type, row.container_id, row.labels, row.body)), reached }
+      return await this.#thread.ask({ op: 'read', ...options, until: Math.min(options.until, this.#head) })
     } catch (error) {
       if (error instanceof JournalError && error.kind === 'damaged') void this.#renew(error.message)
       throw error
@@ -282,7 +288,7 @@ export class Journal implements Bounds {
   /** Waits for what was appended (not while it cannot be written), then ends the thread. */
   async close (): Promise<void> {
     this.#closed = true
-    clearInterval(this.#trimmer)
+    this.#kept.close()
     this.#checking.abort()
     this.#wake()
     await this.#writing
@@ -329,22 +335,5 @@ export class Journal implements Bounds {
       const timer = setTimeout(resolve, milliseconds)
       this.#wake = () => { clearTimeout(timer); resolve() }
     })
-  }
-
-  async #trim (): Promise<void> {
-    if (this.#trimming) return
-    this.#trimming = true
-    this.#sinceTrim = 0
-    try {
-      for (let more = true; more;) {
-        const result = await this.#thread.ask({ op: 'trim' }) as Trimmed
-        this.#first = result.first
-        this.#bytes = result.bytes
-        more = result.more
-      }
-    } catch (error) {
-      if (!this.#closed) this.options.log.warn({ err: error }, 'old events could not be removed')
-    }
-    this.#trimming = false
   }
 }

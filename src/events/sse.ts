@@ -3,9 +3,10 @@
 /** A comment: no client sees it, and every proxy sees traffic. */
 export const heartbeat = Buffer.from(':\n\n')
 
-/** seconds: the shortest wait of a client before it connects again, and how much more it may be */
+/** seconds: the shortest wait of a client before it connects again, how much more it may be, and that for each reader of a crowd */
 const retryFloor = 1
 const retrySpread = 3
+const retrySpreadEach = 0.001
 
 /** An `id` or `event` ends at its line's end, so a line break in it would begin a field of the sender's choosing; an id with NUL is ignored as a whole. */
 function field (text: string): string {
@@ -27,7 +28,7 @@ export function bookmark (id: string): string {
   return `id: ${field(id)}\n\n`
 }
 
-/** How long to wait before connecting again; jittered, since readers that were lost together must not come back together. */
-export function retry (): string {
-  return `retry: ${Math.round((retryFloor + Math.random() * retrySpread) * 1000)}\n\n`
+/** How long to wait before connecting again; jittered, since readers that were lost together must not come back together; `readers`: how many those are. */
+export function retry (readers = 0): string {
+  return `retry: ${Math.round((retryFloor + Math.random() * (retrySpread + readers * retrySpreadEach)) * 1000)}\n\n`
 }

@@ -27,7 +27,17 @@ type NativeMonitor = {
   close: () => void
 }
 
+type NativeFanout = {
+  readonly size: number
+  adopt: (fd: number) => number
+  write: (tokens: Uint32Array, count: number, bytes: Uint8Array, results: Int32Array) => void
+  shutdown: (token: number) => void
+  drop: (token: number) => void
+  close: () => void
+}
+
 type Addon = {
+  Fanout: new (deliver: (notices: Uint32Array) => void) => NativeFanout
   Monitor: new (deliver: (numbers: Float64Array, packets: Uint8Array) => void) => NativeMonitor
   lock: (path: string) => number
   unlock: (fd: number) => void
@@ -46,7 +56,8 @@ function load (): Addon {
   }
 }
 
-const addon = load()
+/** As it is: this file and those beside it give it types and a face. */
+export const addon = load()
 
 /** The program that looks after one run of a container. */
 export const shimPath = process.env.LONGSHORE_SHIM ?? fileURLToPath(new URL('longshore-shim', buildDirectory))

@@ -8,11 +8,13 @@ import { Filter, type FilterInput } from '../events/filter.ts'
 import type { Hub } from '../events/hub.ts'
 import type { Journal } from '../events/journal.ts'
 import { Reader } from '../events/reader.ts'
+import { Sockets } from '../events/socket-sink.ts'
 import { bookmark, controlFrame, retry } from '../events/sse.ts'
 import { grants } from '../http/auth.ts'
-import { Event, EventPage, IdParams, reasons, ref } from '../schemas/index.ts'
+import { Event, EventPage, IdParams, reasons, ref, type ContainerView } from '../schemas/index.ts'
 import type { Supervisor } from '../supervisor/supervisor.ts'
 import { preferred } from './accept.ts'
+import { openLines, openStream } from './event-connection.ts'
 import { problems } from './problems.ts'
 
 const Many = (description: string): ReturnType<typeof Type.Optional> => Type.Optional(Type.Array(Type.String({ minLength: 1, maxLength: 1024 }), { maxItems: 100, description }))
@@ -24,7 +26,7 @@ const Query = {
   from: Type.Optional(Type.String({ maxLength: 128, description: '`now`, `earliest`, the id of an event (strictly after it) or an RFC 3339 time (at or after it). By default a stream that follows begins now, and what ends begins at the earliest' })),
   lastEventId: Type.Optional(Type.String({ maxLength: 128, description: 'As the header Last-Event-ID (which wins over it), for clients that cannot set it on their first connection' })),
   follow: Type.Optional(Type.Boolean({ default: true, description: 'false: what there is, then the end' })),
-  snapshot: Type.Optional(Type.Boolean({ default: false, description: 'Begin with the containers and their position, then everything after it. A client that comes back with Last-Event-ID goes on where it was instead' })),
+  snapshot: Type.Optional(Type.Boolean({ default: false, description: 'Begin with the containers and their position (in several `Snapshot` events when there are many, `more` is false in the last one), then everything after it. A client that comes back with Last-Event-ID goes on where it was instead' })),
   ping: Type.Optional(Type.Integer({ minimum: 1, maximum: 3600, description: 'Seconds between `Ping` events that JavaScript can see' })),
   limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 1000, default: 100, description: 'Of a JSON page: how many events at most' })),
   cursor: Type.Optional(Type.String({ maxLength: 128, description: 'Of a JSON page: `nextCursor` of the page before' }))
@@ -40,13 +42,17 @@ const time = /^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?)(Z|[+-]\d\d:\d\d)$/
 
 /** journal reads that one page may cost: a filter that matches next to nothing gives short pages, not slow ones */
 const readsForPage = 25
+/** so that no frame takes long to make or to read */
+const containersInFrame = 250
 
 export type EventRoutesOptions = { journal: Journal, hub: Hub, supervisor: Pick<Supervisor, 'containers' | 'list' | 'listed' | 'restored'>, maxSubscribers: number }
 
 export async function eventRoutes (plain: FastifyInstance, { journal, hub, supervisor, maxSubscribers }: EventRoutesOptions): Promise<void> {
   const app = plain.withTypeProvider<TypeBoxTypeProvider>()
 
-  app.addHook('preClose', async () => hub.close('shutdown'))
+  const sockets = new Sockets()
+
+  app.addHook('preClose', async () => await hub.close('shutdown'))
 
   const stream = {
     description: 'Events: a stream of Server-Sent Events, of JSON lines, or one page, by Accept. What Accept leaves open is a stream, with follow=false a page',
@@ -83,6 +89,7 @@ export async function eventRoutes (plain: FastifyInstance, { journal, hub, super
     const position = await positionOf(query, resumed, form === 'page' || query.follow === false)
     if (form !== 'sse' && position.gap !== undefined) {
       const { requested, firstAvailable, reason } = position.gap
+      hub.stats.gap(reason)
       throw new LongshoreError('events_gone', `the events after ${requested} are not all in the journal (${reason}); the first one that is there is ${firstAvailable}`)
     }
     if (form === 'page') {
@@ -91,24 +98,32 @@ export async function eventRoutes (plain: FastifyInstance, { journal, hub, super
     }
     if (hub.size >= maxSubscribers) throw new LongshoreError('too_many_requests', `${maxSubscribers} readers are connected, which is the limit`, { extra: { retryAfter: 5 } })
     const { ping, follow } = query
-    let { after, gap } = position
     // A snapshot of half of the containers would be none; a refusal would end a browser's EventSource for good.
     if (query.snapshot === true && !supervisor.listed) await supervisor.restored
-    open(reply, form)
-    const sink = reply.raw
-    if (form === 'sse') {
-      let preface = retry()
-      if (gap !== undefined) preface += controlFrame('Gap', gap)
-      if (query.snapshot === true && (resumed === undefined || gap !== undefined)) {
-        // State and journal change in one turn, so what is read in one turn belongs together.
-        after = journal.head
-        const containers = supervisor.list().filter(({ id, labels }) => filter.concerns({ containerId: id, labels }))
-        preface += controlFrame('Snapshot', { position: journal.positionId(after), containers })
-      }
-      // With a cursor from the first moment on, a reader that is cut off before its first event misses none.
-      sink.write(preface + bookmark(journal.positionId(after)))
+    const { gap } = position
+    let { after } = position
+    let preface: Iterator<string> | undefined
+    let first = retry()
+    if (gap !== undefined) {
+      first += controlFrame('Gap', gap)
+      hub.stats.gap(gap.reason)
     }
-    hub.add(new Reader({ after, filter, form, sink, ...(follow === false ? { until: Math.max(after, journal.head) } : {}), ...(ping === undefined ? {} : { ping }) }))
+    if (query.snapshot === true && (resumed === undefined || gap !== undefined)) {
+      // State and journal change in one turn, so what is read in one turn belongs together; it may be sent in several.
+      after = journal.head
+      const containers = supervisor.list().filter(({ id, labels }) => filter.concerns({ containerId: id, labels }))
+      preface = snapshot(journal.positionId(after), containers)
+    } else {
+      // With a cursor from the first moment on, a reader that is cut off before its first event misses none.
+      first += bookmark(journal.positionId(after))
+    }
+    const sink = form === 'sse' ? openStream(request, reply, sockets, first) : openLines(request, reply)
+    hub.add(new Reader({
+      after, filter, form, sink,
+      ...(follow === false ? { until: Math.max(after, journal.head) } : {}),
+      ...(ping === undefined ? {} : { ping }),
+      ...(preface === undefined ? {} : { preface })
+    }))
     return undefined as never
   }
 
@@ -165,25 +180,12 @@ function refused (field: string, rule: string): LongshoreError {
   return new LongshoreError('bad_request', `${field} ${rule}`, { extra: { errors: [{ field, rule }] } })
 }
 
-/** Headers go out at once, before there is any event. What is written from here on is written by the hub. */
-function open (reply: FastifyReply, form: Form): void {
-  const { raw } = reply
-  raw.socket?.setTimeout(0)
-  raw.socket?.setKeepAlive(true, 15_000)
-  reply.header('cache-control', 'no-cache, no-transform')
-  reply.header('x-accel-buffering', 'no')
-  if (form === 'sse') {
-    // Without chunk framing the same bytes go to every reader; the end of the connection is the end of the stream.
-    raw.useChunkedEncodingByDefault = false
-    reply.header('connection', 'close')
-    reply.sse.keepAlive()
-    reply.sse.sendHeaders(200)
-  } else {
-    // With it, a stream of lines that was cut short is not mistaken for one that is complete.
-    reply.header('content-type', mediaTypes.ndjson)
-    for (const [name, value] of Object.entries(reply.getHeaders())) if (value !== undefined) raw.setHeader(name, value)
-    raw.writeHead(200)
-  }
-  raw.flushHeaders()
-  reply.hijack()
+/** The containers in as many frames as it takes, all of one moment; only behind the last one the cursor moves. */
+function * snapshot (position: string, containers: ContainerView[]): Generator<string> {
+  let at = 0
+  do {
+    const part = containers.slice(at, at += containersInFrame)
+    yield controlFrame('Snapshot', { position, containers: part, more: at < containers.length })
+  } while (at < containers.length)
+  yield bookmark(position)
 }

@@ -11,9 +11,10 @@ import { makeMetrics } from '../../src/metrics.ts'
 import { findCgroups } from '../../src/runtime/cgroup.ts'
 import { Watch } from '../../src/runtime/watch.ts'
 import { buildServer } from '../../src/server.ts'
+import { streamMetrics } from '../../src/stream-metrics.ts'
 import { Supervisor } from '../../src/supervisor/supervisor.ts'
 
-export type Api = { app: FastifyInstance, supervisor: Supervisor, journal: Journal, watch: Watch, directory: string, close: () => Promise<void> }
+export type Api = { app: FastifyInstance, supervisor: Supervisor, journal: Journal, hub: Hub, watch: Watch, directory: string, close: () => Promise<void> }
 
 /** The whole daemon in this process, without a socket. */
 export async function makeApi (args: string[] = []): Promise<Api> {
@@ -24,6 +25,7 @@ export async function makeApi (args: string[] = []): Promise<Api> {
   const watch = new Watch(log)
   const hub = new Hub(journal, { heartbeatSeconds: config.heartbeat, log })
   const metrics = makeMetrics({ containers: () => supervisor.counts(), queued: () => supervisor.queued, runtimeCalls: () => supervisor.runtimeCalls, descriptors: () => watch.size, subscribers: () => hub.size, waits: () => supervisor.waits.size, repairs: () => supervisor.repairs })
+  streamMetrics(metrics.registry, hub)
   const supervisor = new Supervisor({
     directories: { root: directory, state: directory },
     runtime: config.runtime,
@@ -47,6 +49,7 @@ export async function makeApi (args: string[] = []): Promise<Api> {
     app,
     supervisor,
     journal,
+    hub,
     watch,
     directory,
     close: async () => {

@@ -11,6 +11,7 @@
 #include <string>
 
 #include "errors.h"
+#include "fanout.h"
 #include "monitor.h"
 #include "unique_fd.h"
 
@@ -64,6 +65,7 @@ Napi::Value Now(const Napi::CallbackInfo& info) {
 
 Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("Monitor", Monitor::Define(env));
+  exports.Set("Fanout", Fanout::Define(env));
   exports.Set("lock", Napi::Function::New<Lock>(env));
   exports.Set("unlock", Napi::Function::New<Unlock>(env));
   exports.Set("notify", Napi::Function::New<Notify>(env));

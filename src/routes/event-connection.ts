@@ -1,0 +1,80 @@
+import http from 'node:http'
+import { Socket } from 'node:net'
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import { StreamSink, type Sink } from '../events/sink.ts'
+import type { Sockets } from '../events/socket-sink.ts'
+
+/** seconds of silence after which TCP asks whether the other end is still there */
+const keepAlive = 15
+
+/**
+ * Answers with an event stream and gives the connection away: what is written from here on goes through the sink. `first`
+ * goes along with the headers, which leave at once. A plain connection of HTTP/1 is taken from the server with its
+ * socket, so that a reader costs no request, response, parser and stream; any other is written to as a response.
+ */
+export function openStream (request: FastifyRequest, reply: FastifyReply, sockets: Sockets, first: string): Sink {
+  const { raw } = reply
+  const { socket } = request.raw
+  keep(socket)
+  reply.header('cache-control', 'no-cache, no-transform')
+  reply.header('x-accel-buffering', 'no')
+  reply.hijack()
+  reply.sse.keepAlive()
+  const fd = descriptorOf(request, reply)
+  if (fd === undefined) {
+    if (request.raw.httpVersionMajor === 1) {
+      // Without chunk framing the end of the connection is the end of the stream, as below.
+      raw.useChunkedEncodingByDefault = false
+      reply.header('connection', 'close')
+    }
+    reply.sse.sendHeaders(200)
+    raw.flushHeaders()
+    const sink = new StreamSink(raw)
+    sink.write(first)
+    return sink
+  }
+  const sink = sockets.adopt(fd)
+  // The duplicate keeps the connection; no more than its own descriptor is closed here.
+  socket.destroy()
+  sink.write(head(reply) + first)
+  return sink
+}
+
+/** An idle stream is no idle connection. A request that was injected has no socket. */
+function keep (socket: unknown): void {
+  if (socket instanceof Socket) socket.setTimeout(0).setKeepAlive(true, keepAlive * 1000)
+}
+
+/** The descriptor of the connection, where nothing but this response will ever be written to it as it is. */
+function descriptorOf (request: FastifyRequest, { raw }: FastifyReply): number | undefined {
+  const { socket, httpVersionMajor } = request.raw
+  // One response of several on the way (pipelining), or bytes that wait: the socket is still in use.
+  if (httpVersionMajor !== 1 || 'encrypted' in socket || raw.socket !== socket || socket.writableLength > 0) return undefined
+  // Undocumented, and absent in a request that was injected: then the response does.
+  const { _handle: handle } = socket as Socket & { _handle?: { fd?: unknown } }
+  return typeof handle?.fd === 'number' && handle.fd >= 0 ? handle.fd : undefined
+}
+
+/** The response's head, as Node would write it. */
+function head (reply: FastifyReply): string {
+  const headers = { ...reply.getHeaders(), 'content-type': 'text/event-stream', date: new Date().toUTCString(), connection: 'close' }
+  const lines = Object.entries(headers).flatMap(([name, value]) => [value ?? []].flat().map((one) => {
+    http.validateHeaderValue(name, String(one))
+    return `${name}: ${one}\r\n`
+  }))
+  return `HTTP/1.1 200 OK\r\n${lines.join('')}\r\n`
+}
+
+/** A stream of JSON lines: with chunk framing, so that one which was cut short is not mistaken for a complete one. */
+export function openLines (request: FastifyRequest, reply: FastifyReply): Sink {
+  const { raw } = reply
+  keep(request.raw.socket)
+  reply.header('cache-control', 'no-cache, no-transform')
+  reply.header('x-accel-buffering', 'no')
+  reply.header('content-type', 'application/x-ndjson')
+  for (const [name, value] of Object.entries(reply.getHeaders())) if (value !== undefined) raw.setHeader(name, value)
+  raw.writeHead(200)
+  raw.flushHeaders()
+  reply.hijack()
+  return new StreamSink(raw)
+}
