@@ -5,7 +5,7 @@ node := scripts/node.sh
 sources := $(shell find src -name '*.ts' 2>/dev/null)
 
 .DEFAULT_GOAL := build
-.PHONY: FORCE help setup build native demo test chaos chaos-bugs start lint types bench compare openapi install install-unit uninstall clean
+.PHONY: FORCE help setup build native demo test chaos chaos-bugs start lint types bench compare openapi client install install-unit uninstall clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -60,8 +60,11 @@ compare: build ## measure this tree against another commit, in turn; WITH=commit
 	@scripts/setup.sh demo
 	@scripts/compare.sh $(WITH)
 
-openapi: node_modules/.package-lock.json native ## write openapi.yaml anew from the routes
+openapi: node_modules/.package-lock.json native ## write openapi.yaml anew from the routes, and the client's types from it
 	@$(node) node scripts/openapi.ts
+
+client: node_modules/.package-lock.json ## build/client: the npm package @longshore/client
+	@$(node) node scripts/client.ts
 
 install: build ## install to PREFIX (/usr/local); DESTDIR is honoured
 	@PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' scripts/install.sh

@@ -24,7 +24,7 @@ const floors = Object.entries(above).map(([room, rooms]) => ({
 }))
 
 export default [
-  ...neostandard({ ts: true, noJsx: true, ignores: [...resolveIgnoresFromGitignore(), '**/generated/**'] }),
+  ...neostandard({ ts: true, noJsx: true, ignores: [...resolveIgnoresFromGitignore(), '**/generated/**', '**/*.gen.ts'] }),
   {
     rules: {
       // Short literals read better as the few lines of a table.

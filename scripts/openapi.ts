@@ -1,6 +1,7 @@
-// Writes openapi.yaml from the routes; with --check, fails when the file says something else than they do.
+// Writes openapi.yaml from the routes, and the client's types from it; with --check, fails when the file says something else than they do.
 import { readFile, writeFile } from 'node:fs/promises'
 import { describeApi } from '../test/support/api.ts'
+import { writeClientTypes } from './client-types.ts'
 
 const file = new URL('../openapi.yaml', import.meta.url)
 const made = await describeApi()
@@ -11,4 +12,5 @@ if (process.argv.includes('--check')) {
   }
 } else {
   await writeFile(file, made)
+  await writeClientTypes(made)
 }

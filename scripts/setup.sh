@@ -26,6 +26,7 @@ look () {
   static_busybox || need 'a static busybox' busybox-static
   has curl || need curl curl
   [ "$purpose" = test ] || return 0
+  has chromium || has chromium-browser || has google-chrome || need 'Chromium, for the tests of the event stream in a browser' chromium
   if has gcc && ! sanitizers; then need "gcc's sanitizer libraries" "libgcc-$(gcc -dumpversion)-dev"; fi
 }
 

@@ -3,12 +3,18 @@ import { execFile } from 'node:child_process'
 import { promisify } from 'node:util'
 import { parse } from 'yaml'
 import { errorCodes } from '../../src/errors.ts'
+import { stamp } from '../../scripts/client-types.ts'
 import { describeApi, makeApi, readProject } from '../support/api.ts'
 
 const run = promisify(execFile)
 
 t.test('openapi.yaml says what the routes say', async (t) => {
   t.equal(await readProject('openapi.yaml'), await describeApi(), 'run `make openapi` after a change of the routes')
+})
+
+t.test("the client's types are those of openapi.yaml", async (t) => {
+  const made = stamp(await readProject('openapi.yaml'))
+  for (const name of ['types', 'operations']) t.ok((await readProject(`src/client/${name}.gen.ts`)).startsWith(made), `run \`make openapi\`: ${name}.gen.ts is of another description`)
 })
 
 t.test('code, OpenAPI and docs/errors.md list the same errors', async (t) => {

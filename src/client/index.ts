@@ -1,0 +1,6 @@
+export { Client, type Arguments, type CallOptions, type Calls, type ClientOptions, type Fetch, type Result } from './client.ts'
+export { EventStream, type Bye, type EventsOptions, type Gap, type Ping, type Snapshot, type StreamItem } from './events.ts'
+export { ProblemError } from './problem.ts'
+export { SseParser, type Message } from './sse.ts'
+export { ResumableStream, type StreamOptions } from './stream.ts'
+export type * from './types.gen.ts'

@@ -1,0 +1,69 @@
+// Made by `make openapi` from openapi.yaml, sha256 b9872f10ef9c1043b2f4108c981cdc271d4e33c4a1749ebb32fc59a134ecb830
+
+import type * as types from './types.gen.ts'
+
+export const operations = {
+  createContainer: { method: 'POST', path: '/containers' },
+  listContainers: { method: 'GET', path: '/containers' },
+  getContainer: { method: 'GET', path: '/containers/{id}' },
+  deleteContainer: { method: 'DELETE', path: '/containers/{id}' },
+  updateContainer: { method: 'PATCH', path: '/containers/{id}' },
+  startContainer: { method: 'POST', path: '/containers/{id}/start' },
+  signalContainer: { method: 'POST', path: '/containers/{id}/signal' },
+  stopContainer: { method: 'POST', path: '/containers/{id}/stop' },
+  listProcesses: { method: 'GET', path: '/containers/{id}/processes' },
+  getProcess: { method: 'GET', path: '/containers/{id}/processes/{pid}' },
+  signalProcess: { method: 'POST', path: '/containers/{id}/processes/{pid}/signal' },
+  waitContainer: { method: 'GET', path: '/containers/{id}/wait' },
+  pauseContainer: { method: 'POST', path: '/containers/{id}/pause' },
+  resumeContainer: { method: 'POST', path: '/containers/{id}/resume' },
+  streamEvents: { method: 'GET', path: '/events' },
+  streamContainerEvents: { method: 'GET', path: '/containers/{id}/events' },
+  containerLogs: { method: 'GET', path: '/containers/{id}/logs' },
+  processLogs: { method: 'GET', path: '/containers/{id}/processes/{pid}/logs' },
+  listTasks: { method: 'GET', path: '/tasks' },
+  getTask: { method: 'GET', path: '/tasks/{id}' },
+  createSession: { method: 'POST', path: '/session' },
+  getSession: { method: 'GET', path: '/session' },
+  deleteSession: { method: 'DELETE', path: '/session' },
+  getInfo: { method: 'GET', path: '/info' },
+  getVersion: { method: 'GET', path: '/version' },
+  getHealth: { method: 'GET', path: '/healthz' },
+  getReady: { method: 'GET', path: '/readyz' },
+  getMetrics: { method: 'GET', path: '/metrics' },
+  getOpenapiJson: { method: 'GET', path: '/openapi.json' },
+  getOpenapiYaml: { method: 'GET', path: '/openapi.yaml' }
+} as const
+
+export type Operations = {
+  createContainer: { data: types.CreateContainerData, responses: types.CreateContainerResponses }
+  listContainers: { data: types.ListContainersData, responses: types.ListContainersResponses }
+  getContainer: { data: types.GetContainerData, responses: types.GetContainerResponses }
+  deleteContainer: { data: types.DeleteContainerData, responses: types.DeleteContainerResponses }
+  updateContainer: { data: types.UpdateContainerData, responses: types.UpdateContainerResponses }
+  startContainer: { data: types.StartContainerData, responses: types.StartContainerResponses }
+  signalContainer: { data: types.SignalContainerData, responses: types.SignalContainerResponses }
+  stopContainer: { data: types.StopContainerData, responses: types.StopContainerResponses }
+  listProcesses: { data: types.ListProcessesData, responses: types.ListProcessesResponses }
+  getProcess: { data: types.GetProcessData, responses: types.GetProcessResponses }
+  signalProcess: { data: types.SignalProcessData, responses: types.SignalProcessResponses }
+  waitContainer: { data: types.WaitContainerData, responses: types.WaitContainerResponses }
+  pauseContainer: { data: types.PauseContainerData, responses: types.PauseContainerResponses }
+  resumeContainer: { data: types.ResumeContainerData, responses: types.ResumeContainerResponses }
+  streamEvents: { data: types.StreamEventsData, responses: types.StreamEventsResponses }
+  streamContainerEvents: { data: types.StreamContainerEventsData, responses: types.StreamContainerEventsResponses }
+  containerLogs: { data: types.ContainerLogsData, responses: types.ContainerLogsResponses }
+  processLogs: { data: types.ProcessLogsData, responses: types.ProcessLogsResponses }
+  listTasks: { data: types.ListTasksData, responses: types.ListTasksResponses }
+  getTask: { data: types.GetTaskData, responses: types.GetTaskResponses }
+  createSession: { data: types.CreateSessionData, responses: types.CreateSessionResponses }
+  getSession: { data: types.GetSessionData, responses: types.GetSessionResponses }
+  deleteSession: { data: types.DeleteSessionData, responses: types.DeleteSessionResponses }
+  getInfo: { data: types.GetInfoData, responses: types.GetInfoResponses }
+  getVersion: { data: types.GetVersionData, responses: types.GetVersionResponses }
+  getHealth: { data: types.GetHealthData, responses: types.GetHealthResponses }
+  getReady: { data: types.GetReadyData, responses: types.GetReadyResponses }
+  getMetrics: { data: types.GetMetricsData, responses: types.GetMetricsResponses }
+  getOpenapiJson: { data: types.GetOpenapiJsonData, responses: types.GetOpenapiJsonResponses }
+  getOpenapiYaml: { data: types.GetOpenapiYamlData, responses: types.GetOpenapiYamlResponses }
+}
