@@ -1,4 +1,4 @@
-// Made by `make openapi` from openapi.yaml, sha256 b9872f10ef9c1043b2f4108c981cdc271d4e33c4a1749ebb32fc59a134ecb830
+// Made by `make openapi` from openapi.yaml, sha256 a6d6a9583ac11a51dd81b54972c7f78607a0df1c7ecc1706fe34aa0d98addbd9
 
 import type * as types from './types.gen.ts'
 
