@@ -92,6 +92,7 @@ async function stop (signal: string): Promise<void> {
   reconciler.close()
   const closed = listening.close()
   await supervisor.idle(drainLimit)
+  await supervisor.flush()
   await closed
   await journal.close()
   watch.close()

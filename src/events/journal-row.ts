@@ -6,10 +6,9 @@ import type { Append, StoredExit } from './journal-protocol.ts'
 export type NewEvent = Omit<EventView, 'id' | 'timestamp'>
 export type ExitRow = { runId: string, processId: string, containerId: string, exit: ExitView }
 
-/** An event, and the exit it tells, as the store keeps them; its time is now. */
-export function rowOf (event: NewEvent, exit?: ExitRow): Append {
+/** An event, and the exit it tells, as the store keeps them; `ns`: its time, nanoseconds since 1970. */
+export function rowOf (event: NewEvent, exit?: ExitRow, ns = nowNs()): Append {
   const { type, containerId, labels, runId, processId } = event
-  const ns = nowNs()
   return {
     time: Number(ns / 1_000_000n),
     type,

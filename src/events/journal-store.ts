@@ -19,7 +19,7 @@ import { chmod, open, rename } from 'node:fs/promises'
 import { randomBytes } from 'node:crypto'
 import { DatabaseSync } from 'node:sqlite'
 import { hasCode } from '../errors.ts'
-import { exists } from '../runtime/files.ts'
+import { exists } from '../runtime/exists.ts'
 import type { Epoch } from './journal-protocol.ts'
 
 const schemaVersion = 1

@@ -155,9 +155,9 @@ export class Journal implements Bounds {
    * `committed` runs before that, in order, in the turn in which readers are told. Rejects when the store has such an
    * event of this run already (a second exit, start, create or delete), and when the journal is closed.
    */
-  async append (event: NewEvent, committed?: (id: string) => void, exit?: ExitRow): Promise<string> {
+  async append (event: NewEvent, committed?: (id: string) => void, exit?: ExitRow, ns?: bigint): Promise<string> {
     if (this.#closed) throw new Error('the journal is closed')
-    const row = rowOf(event, exit)
+    const row = rowOf(event, exit, ns)
     return await new Promise((resolve, reject) => {
       this.#waiting.push({ row, committed, resolve, reject })
       this.#writing ??= this.#write()
@@ -264,9 +264,9 @@ export class Journal implements Bounds {
   }
 
   /** What has been told of a run, in order. */
-  async eventsOfRun (runId: string): Promise<{ id: string, type: EventType, processId?: string }[]> {
-    const rows = await this.#thread.ask({ op: 'ofRun', runId }) as { seq: number, type: EventType, process_id: string | null }[]
-    return rows.map(({ seq, type, process_id: processId }) => ({ id: `${epochOf(this, seq)}:${seq}`, type, ...(processId === null ? {} : { processId }) }))
+  async eventsOfRun (runId: string): Promise<{ id: string, type: EventType, timestamp: string, processId?: string, pid?: number }[]> {
+    const rows = await this.#thread.ask({ op: 'ofRun', runId }) as { seq: number, type: EventType, timestamp: string, process_id: string | null, pid: number | null }[]
+    return rows.map(({ seq, type, timestamp, process_id: processId, pid }) => ({ id: `${epochOf(this, seq)}:${seq}`, type, timestamp, ...(processId === null ? {} : { processId }), ...(pid === null ? {} : { pid }) }))
   }
 
   /** True when an event of this container is kept. */

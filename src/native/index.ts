@@ -43,6 +43,7 @@ type Addon = {
   unlock: (fd: number) => void
   notify: (path: string, text: string) => void
   now: () => bigint
+  fileSteps: (steps: readonly object[]) => Promise<(string | boolean | undefined)[]>
 }
 
 const buildDirectory = new URL('../../build/', import.meta.url)
@@ -137,6 +138,11 @@ export class Monitor {
   close (): void {
     this.#native.close()
   }
+}
+
+/** Steps on files in one errand of the thread pool; src/runtime/files.ts has their types. A result for each step. */
+export async function fileSteps (steps: readonly object[]): Promise<(string | boolean | undefined)[]> {
+  return await addon.fileSteps(steps)
 }
 
 /** Takes a lock that lasts as long as the process at most; throws EWOULDBLOCK when another one has it. Returns the way to give it back. */

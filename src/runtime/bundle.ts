@@ -1,7 +1,7 @@
-import { readFile, stat } from 'node:fs/promises'
 import { isAbsolute, join, resolve } from 'node:path'
 import { LongshoreError, hasCode } from '../errors.ts'
 import type { CreateRequest, ResourcesPatchView, ResourcesView } from '../schemas/index.ts'
+import { fileSteps } from './files.ts'
 import { knownResources, patchResources } from './resources.ts'
 
 /** The part of the OCI runtime specification's config.json that the supervisor itself looks at. */
@@ -26,6 +26,8 @@ export type OciConfig = {
 
 export type Bundle = {
   path: string
+  /** the container gets a pid namespace of its own, whose processes all end with its init (pid_namespaces(7)) */
+  ownPids: boolean
   process: OciProcess
   /** of config.json, before anything is laid over it */
   resources: ResourcesView
@@ -46,17 +48,16 @@ function refuse (detail: string, cause?: unknown): never {
 export async function loadBundle (path: string, override: CreateRequest['process'], resources: ResourcesPatchView = {}): Promise<Bundle> {
   if (!isAbsolute(path)) refuse(`the bundle must be an absolute path, not ${JSON.stringify(path)}`)
   const file = join(path, 'config.json')
-  let text: string
+  let text: string | undefined
   try {
-    const info = await stat(file)
-    if (!info.isFile()) refuse(`${file} is not a file`)
-    if (info.size > configLimit) refuse(`${file} is larger than ${configLimit} bytes`)
-    text = await readFile(file, 'utf8')
+    [text] = await fileSteps([{ op: 'read', path: file, limit: configLimit }])
   } catch (error) {
-    if (error instanceof LongshoreError) throw error
-    if (hasCode(error, 'ENOENT') || hasCode(error, 'ENOTDIR')) refuse(`there is no ${file}`, error)
+    if (hasCode(error, 'ENOTDIR')) refuse(`there is no ${file}`, error)
+    if (hasCode(error, 'EISDIR') || hasCode(error, 'EINVAL')) refuse(`${file} is not a file`, error)
+    if (hasCode(error, 'EFBIG')) refuse(`${file} is larger than ${configLimit} bytes`, error)
     refuse(`${file} cannot be read: ${(error as Error).message}`, error)
   }
+  if (text === undefined) refuse(`there is no ${file}`)
   let config: OciConfig
   try {
     config = JSON.parse(text) as OciConfig
@@ -74,7 +75,9 @@ export async function loadBundle (path: string, override: CreateRequest['process
   const given = typeof linux.resources === 'object' && linux.resources !== null ? linux.resources : {}
   const patched = Object.keys(resources).length === 0 ? {} : { linux: { ...linux, resources: patchResources(given, resources) } }
   const rewritten = override === undefined && Object.keys(resources).length === 0 ? undefined : absolute({ ...config, ...patched, process }, path)
-  return { path, process, resources: knownResources(given), rewritten }
+  const { namespaces } = linux as { namespaces?: { type?: string, path?: string }[] }
+  const ownPids = Array.isArray(namespaces) && namespaces.some((namespace) => namespace?.type === 'pid' && (namespace.path ?? '') === '')
+  return { path, process, ownPids, resources: knownResources(given), rewritten }
 }
 
 const greatestSize = 65535

@@ -1,6 +1,7 @@
-import { readFile, writeFile, readdir } from 'node:fs/promises'
+import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { hasCode } from '../errors.ts'
+import { fileSteps } from './files.ts'
 
 /** Where the cgroup hierarchies are mounted on this machine (cgroups(7), proc(5) "mountinfo"). */
 export type CgroupMounts = {
@@ -41,15 +42,9 @@ export async function findCgroups (): Promise<CgroupMounts> {
 
 /** The directories of the container that a process is the init of, from /proc/PID/cgroup; undefined when the process is gone or shares the daemon's own cgroup. */
 export async function cgroupOf (pid: number, mounts: CgroupMounts): Promise<ContainerCgroup | undefined> {
-  let text: string
-  let own: string
-  try {
-    text = await readFile(`/proc/${pid}/cgroup`, 'utf8')
-    own = await readFile('/proc/self/cgroup', 'utf8')
-  } catch (error) {
-    if (hasCode(error, 'ENOENT') || hasCode(error, 'ESRCH')) return undefined
-    throw error
-  }
+  const limit = 1024 * 1024
+  const [text, own] = await fileSteps([{ op: 'read', path: `/proc/${pid}/cgroup`, limit }, { op: 'read', path: '/proc/self/cgroup', limit }])
+  if (text === undefined || own === undefined) return undefined
   const ownLines = new Set(own.split('\n'))
   const paths = new Map<string, string>()
   for (const line of text.split('\n')) {
@@ -79,21 +74,8 @@ export async function cgroupOf (pid: number, mounts: CgroupMounts): Promise<Cont
 
 /** Every process of the container, in its sub-groups too; empty when the group is gone. */
 export async function processesOf (cgroup: ContainerCgroup): Promise<number[]> {
-  const pids: number[] = []
-  const visit = async (directory: string): Promise<void> => {
-    try {
-      for (const line of (await readFile(join(directory, 'cgroup.procs'), 'utf8')).split('\n')) {
-        if (line !== '' && line !== '0') pids.push(Number(line))
-      }
-      for (const entry of await readdir(directory, { withFileTypes: true })) {
-        if (entry.isDirectory()) await visit(join(directory, entry.name))
-      }
-    } catch (error) {
-      if (!hasCode(error, 'ENOENT') && !hasCode(error, 'ENODEV')) throw error
-    }
-  }
-  await visit(cgroup.procs)
-  return pids
+  const [lines] = await fileSteps([{ op: 'gather', path: cgroup.procs, name: 'cgroup.procs' }])
+  return lines === undefined ? [] : lines.split('\n').filter((line) => line !== '' && line !== '0').map(Number)
 }
 
 /** A frozen process cannot act on SIGKILL on cgroup v1: thaw after the signal. Does nothing where the group is not frozen or gone. */

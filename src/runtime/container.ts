@@ -1,8 +1,7 @@
-import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { randomBytes } from 'node:crypto'
 import type { ContainerView, CreateRequest, ExitView, ResourcesPatchView, ResourcesView } from '../schemas/index.ts'
-import { writeWhole } from './files.ts'
+import { fileSteps, type FileStep } from './files.ts'
 import { globalArgs } from './oci.ts'
 import { Process } from './process.ts'
 import { patchResources } from './resources.ts'
@@ -12,6 +11,9 @@ import type { ContainerCgroup } from './cgroup.ts'
 import type { Shim } from './shim.ts'
 
 export const recordVersion = 1
+
+/** milliseconds */
+const soonMs = 100
 
 /** What container.json holds: enough to rebuild the container without the journal. */
 export type ContainerRecord = {
@@ -101,6 +103,8 @@ export class Container {
   run: RunRecord | null
   shim: Shim | undefined
   oomToken: number | undefined
+  /** known of a run that this daemon has created: its pid namespace is its own, so that nothing of it outlives its init */
+  ownPids = false
   /** OOM kills that the event stream has told for this run */
   oomTold = 0
   /** OOM kills that were seen before the start of this run was told */
@@ -111,6 +115,8 @@ export class Container {
   #held: ContainerView | undefined
   #writing: Promise<void> = Promise.resolve()
   #dirty = false
+  #soon: NodeJS.Timeout | undefined
+  readonly #after: FileStep[] = []
   #removed = false
 
   constructor (record: ContainerRecord, directories: Directories, timeout: number) {
@@ -144,6 +150,7 @@ export class Container {
   beginRun (run: RunRecord): void {
     this.run = run
     this.oomTold = this.oomSeen = 0
+    this.ownPids = false
     const init = new Process('init', run.process)
     init.pid = run.pid
     init.startedAt = run.startedAt
@@ -217,23 +224,41 @@ export class Container {
     }
   }
 
-  /** Writes container.json; calls while a write is under way share the next one. Nothing is written once it is removed. */
-  save (): Promise<void> {
+  /**
+   * Writes container.json; calls while a write is under way share the next one. Nothing is written once it is removed.
+   * `after`: steps that are done once it is written, in the same errand.
+   */
+  save (after: FileStep[] = []): Promise<void> {
+    clearTimeout(this.#soon)
+    this.#soon = undefined
+    this.#after.push(...after)
     if (!this.#dirty) {
       this.#dirty = true
       this.#writing = this.#writing.catch(() => {}).then(async () => {
         this.#dirty = false
         if (this.#removed) return
-        await mkdir(this.outDir, { recursive: true, mode: 0o700 })
-        await writeWhole(join(this.root, 'container.json'), JSON.stringify(this.record()))
+        await fileSteps([{ op: 'mkdir', path: this.outDir }, { op: 'write', path: join(this.root, 'container.json'), text: JSON.stringify(this.record()) }, ...this.#after.splice(0)])
       })
     }
     return this.#writing
   }
 
+  /** save(), a moment later, together with what changes until then. `failed` is called when it cannot be written. */
+  saveSoon (failed: (error: unknown) => void): void {
+    this.#soon ??= setTimeout(() => { this.save().catch(failed) }, soonMs).unref()
+  }
+
+  /** Writes at once what was to be written soon. */
+  async flush (): Promise<void> {
+    if (this.#soon !== undefined) await this.save()
+    else await this.#writing
+  }
+
   /** After this, save() writes no more; resolves when a write under way has ended. */
   async forget (): Promise<void> {
     this.#removed = true
+    clearTimeout(this.#soon)
+    this.#soon = undefined
     await this.#writing.catch(() => {})
   }
 

@@ -1,4 +1,4 @@
-import { readFile } from 'node:fs/promises'
+import { fileSteps } from './files.ts'
 
 /** PF_FORKNOEXEC of the kernel's include/linux/sched.h: forked, and has not called execve(2) yet */
 const forkedOnly = 0x40
@@ -9,7 +9,7 @@ const forkedOnly = 0x40
  * From the flags in /proc/PID/stat (proc(5), field 9): runtimes fork init, and its first execve(2) is the command.
  */
 export async function executed (pid: number): Promise<boolean> {
-  const stat = await readFile(`/proc/${pid}/stat`, 'latin1').catch(() => '')
+  const [stat = ''] = await fileSteps([{ op: 'read', path: `/proc/${pid}/stat`, limit: 65536 }])
   // The name in the second field may hold anything, blanks and parentheses too: the rest begins behind the last one.
   const flags = stat.slice(stat.lastIndexOf(')') + 2).split(' ')[6]
   return flags === undefined || (Number(flags) & forkedOnly) === 0

@@ -1,8 +1,9 @@
-import { access, constants, readFile } from 'node:fs/promises'
+import { readFile } from 'node:fs/promises'
 import { execFile } from 'node:child_process'
 import { delimiter, isAbsolute, join } from 'node:path'
 import { promisify } from 'node:util'
 import { LongshoreError } from '../errors.ts'
+import { fileSteps } from './files.ts'
 import type { RuntimeResult } from './shim.ts'
 
 const execute = promisify(execFile)
@@ -12,14 +13,8 @@ export async function findRuntime (name: string): Promise<string> {
   const candidates = name.includes('/')
     ? (isAbsolute(name) ? [name] : [])
     : (process.env.PATH ?? '').split(delimiter).concat('/usr/sbin', '/usr/local/sbin').filter(isAbsolute).map((directory) => join(directory, name))
-  for (const candidate of candidates) {
-    try {
-      await access(candidate, constants.X_OK)
-      return candidate
-    } catch {
-      // not this one
-    }
-  }
+  const [found] = await fileSteps([{ op: 'executable', paths: candidates }])
+  if (found !== undefined) return found
   throw new LongshoreError('runtime_not_found', `there is no OCI runtime ${JSON.stringify(name)}: give the name of one on PATH or an absolute path`,
     { extra: { errors: [{ field: 'runtime', rule: 'must be an executable on PATH or an absolute path of one' }] } })
 }

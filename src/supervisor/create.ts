@@ -1,4 +1,3 @@
-import { mkdir } from 'node:fs/promises'
 import { randomBytes } from 'node:crypto'
 import { LongshoreError } from '../errors.ts'
 import { failpoint } from '../failpoints.ts'
@@ -55,7 +54,6 @@ export class CreateTask extends Task<ContainerView> {
       lastEventId: null,
       run: null
     }, options.directories, options.startTimeout)
-    await mkdir(container.root, { recursive: true, mode: 0o700 })
     let told = false
     try {
       await createRun(supervisor, this, container, bundle)
@@ -70,7 +68,7 @@ export class CreateTask extends Task<ContainerView> {
         }
       })
       failpoint('create.told')
-      supervisor.save(container)
+      supervisor.saveSoon(container)
       options.observe('create', Number(process.hrtime.bigint() - began) / 1e9)
     } catch (error) {
       if (told) throw error

@@ -9,7 +9,7 @@ import { tellOom } from './oom.ts'
 import { isLive } from '../runtime/states.ts'
 import type { Supervisor } from './supervisor.ts'
 import { Task, type TaskContext } from './task.ts'
-import { tearDown } from './teardown.ts'
+import { beginDelete, tearDown } from './teardown.ts'
 
 export type DeleteInput = {
   containerId: string
@@ -58,19 +58,20 @@ export class DeleteTask extends Task<void> {
     }
     const container = this.#input.container ?? supervisor.find(containerId)
     if (runId !== undefined && container.run?.runId !== runId) return
+    const begun = exit === undefined ? undefined : beginDelete(supervisor, this, container)
     if (exit !== undefined) await this.#tell(supervisor, container, ended, exit)
     if (remove === true) container.mayMove('remove')
     const gone = remove === true || (exit !== undefined && container.autoRemove)
     const began = process.hrtime.bigint()
     try {
-      await tearDown(supervisor, this, container)
+      await tearDown(supervisor, this, container, begun)
     } catch (error) {
       supervisor.log.error({ err: error, container: container.id }, 'the run could not be torn down; deleting the container tries again')
       if (remove === true) throw error
       return
     }
     if (gone) await removeContainer(supervisor, this, container)
-    else supervisor.save(container)
+    else supervisor.saveSoon(container)
     supervisor.options.observe('delete', Number(process.hrtime.bigint() - began) / 1e9)
   }
 

@@ -2,10 +2,11 @@ import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { LongshoreError, hasCode } from '../errors.ts'
 import { failpoint } from '../failpoints.ts'
+import { cgroupOf, type ContainerCgroup } from '../runtime/cgroup.ts'
 import { Container, recordVersion, type ContainerRecord } from '../runtime/container.ts'
 import { nowNs } from '../native/index.ts'
 import type { ExitFacts } from '../runtime/exit.ts'
-import { removeTree } from '../runtime/files.ts'
+import { readIfThere, removeTree } from '../runtime/files.ts'
 import { Shim } from '../runtime/shim.ts'
 import { DeleteTask } from './delete.ts'
 import { exitSeen, readExitRecord } from './exit.ts'
@@ -88,7 +89,7 @@ async function load (supervisor: Supervisor, directory: string, name: string): P
 }
 
 /**
- * Brings a record, which is written after the event and may be a step behind it, to what readers have been told: no one
+ * Brings a record, which is written after the event and may be some steps behind it, to what readers have been told: no one
  * who has seen an event may be shown an older state. False for a container that was told to be gone; its directory goes.
  */
 async function align (supervisor: Supervisor, container: Container): Promise<boolean> {
@@ -103,6 +104,9 @@ async function align (supervisor: Supervisor, container: Container): Promise<boo
     return false
   }
   container.lastEventId = events.at(-1)?.id ?? container.lastEventId
+  const start = events.find(({ type }) => type === 'StateStart')
+  run.startedAt ??= start?.timestamp ?? null
+  run.pid ??= start?.pid ?? null
   if (told.has('StateExit') || told.has('StateStartFailed')) {
     const row = await journal.exitOf({ containerId: container.id, runId: run.runId, processId: 'init' })
     if (row !== undefined) run.exit = row.exit
@@ -160,7 +164,7 @@ class RestoreTask extends Task<void> {
       await arm(supervisor, container)
       await restorePaused(supervisor, this, container)
       failpoint('restore.armed')
-      supervisor.save(container)
+      supervisor.saveSoon(container)
       return
     }
     await this.#without(supervisor, container, sameBoot)
@@ -201,13 +205,27 @@ class RestoreTask extends Task<void> {
     if (init === undefined || run === null) return
     let facts: ExitFacts | undefined = await readExitRecord(container.outDir, 'init')
     if (facts === undefined) {
-      if (sameBoot) await killAll(supervisor, container)
+      if (sameBoot) {
+        run.cgroup ??= await cgroupByPidFile(supervisor, container)
+        await killAll(supervisor, container)
+      }
       facts = { waitStatus: null, exitedAtNs: nowNs(), oomKills: null, outputComplete: false, reason: sameBoot ? 'monitor-lost' : 'host-rebooted' }
     }
     if (!sameBoot) run.cgroup = null
     if (run.phase === 'created' && facts.started === true) await this.#started(supervisor, container)
     exitSeen(supervisor, container, facts)
   }
+}
+
+/**
+ * The groups of a run whose record was left behind before they were known, by way of the runtime's pid file. The pid may be
+ * another process's by now: only groups that bear the name of the run are taken. What is not found is left to the runtime's delete.
+ */
+async function cgroupByPidFile (supervisor: Supervisor, container: Container): Promise<ContainerCgroup | null> {
+  const pid = Number(await readIfThere(join(container.runDir, 'pid')))
+  if (!Number.isInteger(pid) || pid <= 0) return null
+  const cgroup = await cgroupOf(pid, supervisor.options.cgroups)
+  return cgroup?.procs.includes(container.runtimeId) === true ? cgroup : null
 }
 
 async function greeted (shim: Shim): Promise<boolean> {

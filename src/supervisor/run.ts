@@ -1,4 +1,3 @@
-import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { LongshoreError, hasCode } from '../errors.ts'
 import { failpoint } from '../failpoints.ts'
@@ -8,7 +7,7 @@ import { newRunId, type Container } from '../runtime/container.ts'
 import { nowNs } from '../native/index.ts'
 import { timestamp } from '../runtime/exit.ts'
 import { whenExecuted } from '../runtime/executed.ts'
-import { exists, writeWhole } from '../runtime/files.ts'
+import { exists, type FileStep } from '../runtime/files.ts'
 import { findRuntime, runtimeError, runtimeWords } from '../runtime/oci.ts'
 import { Shim, type RuntimeResult } from '../runtime/shim.ts'
 import { watchRun } from './exit.ts'
@@ -36,18 +35,18 @@ export async function createRun (supervisor: Supervisor, task: Task<unknown>, co
     exit: null,
     tornDown: false
   })
+  container.ownPids = bundle.ownPids
   const run = container.run
   const init = container.init
   if (run === null || init === undefined) throw new Error('a run begins with its init')
-  await container.save()
-  failpoint('create.recorded')
-  await mkdir(container.runDir, { recursive: true, mode: 0o700 })
+  const steps: FileStep[] = [{ op: 'mkdir', path: container.runDir }]
   let bundlePath = bundle.path
   if (bundle.rewritten !== undefined) {
     bundlePath = join(container.runDir, 'bundle')
-    await mkdir(bundlePath, { mode: 0o700 })
-    await writeWhole(join(bundlePath, 'config.json'), JSON.stringify(bundle.rewritten))
+    steps.push({ op: 'mkdir', path: bundlePath }, { op: 'write', path: join(bundlePath, 'config.json'), text: JSON.stringify(bundle.rewritten) })
   }
+  await container.save(steps)
+  failpoint('create.recorded')
   const { version, v1, v2 } = options.cgroups
   const memoryMount = version === 1 ? v1.get('memory') : v2
   const result = await supervisor.runtimeCall(task, 'runtime create', async (got) => {
@@ -114,10 +113,12 @@ export async function startRun (supervisor: Supervisor, task: Task<unknown>, con
   if (run.pid !== null && !await whenExecuted(run.pid, execLimit)) supervisor.log.warn({ container: container.id, pid: run.pid }, 'the runtime reported success, but init does not seem to have executed its command')
   failpoint('start.called')
   task.step = 'writing the journal'
-  const startedAt = timestamp(nowNs())
+  const at = nowNs()
+  const startedAt = timestamp(at)
   await supervisor.publish(container, 'StateStart', {
     task,
     process: init,
+    at,
     apply: () => {
       container.releaseView()
       // A stop that came meanwhile goes on: it waits for the exit.
@@ -127,7 +128,7 @@ export async function startRun (supervisor: Supervisor, task: Task<unknown>, con
     }
   })
   failpoint('start.told')
-  supervisor.save(container)
+  supervisor.saveSoon(container)
   if (container.oomSeen > 0) await tellOom(supervisor, container, run.runId, container.oomSeen)
 }
 

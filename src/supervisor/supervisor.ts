@@ -187,10 +187,10 @@ export class Supervisor {
 
   /**
    * Writes an event to the journal; `apply` changes the state in the same turn in which subscribers are told,
-   * so that neither can be seen without the other.
+   * so that neither can be seen without the other. `at`: its time, now when absent.
    */
-  async publish (container: Container, type: EventView['type'], details: { task?: Task<unknown>, process?: Process, exit?: ExitView, error?: LongshoreError, labels?: Record<string, string>, apply?: () => void }): Promise<void> {
-    const { task, process, exit, error, apply } = details
+  async publish (container: Container, type: EventView['type'], details: { task?: Task<unknown>, process?: Process, exit?: ExitView, error?: LongshoreError, labels?: Record<string, string>, at?: bigint, apply?: () => void }): Promise<void> {
+    const { task, process, exit, error, at, apply } = details
     const runId = container.run?.runId
     const row: ExitRow | undefined = exit === undefined || runId === undefined
       ? undefined
@@ -208,7 +208,7 @@ export class Supervisor {
     }, (id) => {
       container.lastEventId = id
       apply?.()
-    }, row)
+    }, row, at)
   }
 
   /** The record follows what was told; it is not waited for, since the journal and the shim know as much. */
@@ -216,6 +216,21 @@ export class Supervisor {
     container.save().catch((error: unknown) => {
       this.log.error({ err: error, container: container.id }, 'the record of the container could not be written')
     })
+  }
+
+  /**
+   * Likewise, a moment later: of a container that soon goes nothing need be written at all. Only for what restore() finds
+   * out by itself, from the journal, the shim and the kernel; never for a creation.
+   */
+  saveSoon (container: Container): void {
+    container.saveSoon((error) => {
+      this.log.error({ err: error, container: container.id }, 'the record of the container could not be written')
+    })
+  }
+
+  /** Writes down all that was to be written soon. */
+  async flush (): Promise<void> {
+    await Promise.allSettled([...this.containers.values()].map(async (container) => await container.flush()))
   }
 
   /**

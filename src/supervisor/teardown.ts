@@ -1,10 +1,11 @@
 import { mkdir } from 'node:fs/promises'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { LongshoreError, hasCode } from '../errors.ts'
 import { failpoint } from '../failpoints.ts'
 import { processesOf } from '../runtime/cgroup.ts'
 import type { Container } from '../runtime/container.ts'
 import { exists, removeTree } from '../runtime/files.ts'
+import type { Shim } from '../runtime/shim.ts'
 import { killAll } from './kill.ts'
 import type { Supervisor } from './supervisor.ts'
 import type { Task } from './task.ts'
@@ -12,25 +13,42 @@ import type { Task } from './task.ts'
 /** seconds that a shim has to quit */
 const quitLimit = 2
 
-/** Ends whatever is left of the current run: processes, the runtime's state, the shim, the state directory. What was done before is skipped. */
-export async function tearDown (supervisor: Supervisor, task: Task<unknown>, container: Container): Promise<void> {
+/** runtimes whose delete is known to touch nothing but the container itself, and to refuse one that lives */
+const known = new Set(['runc', 'crun'])
+
+/**
+ * The runtime's delete of a run whose init was seen to end, beside the telling of that: it takes tens of milliseconds, which
+ * nobody has to wait for then. Only where nothing else has to be done before it (no process can be left, and the group's count
+ * of OOM kills has been read), and for a run that is told of as running. Resolves with whether the run is gone; never rejects.
+ */
+export function beginDelete (supervisor: Supervisor, task: Task<unknown>, container: Container): Promise<boolean> | undefined {
+  const { run, shim, init, status, ownPids } = container
+  if (run === null || shim === undefined || shim.exit === undefined || shim.gone || init?.ended?.oomKills == null) return undefined
+  if (status !== 'running' || !ownPids || !known.has(basename(run.runtimePath))) return undefined
+  return deleteByShim(supervisor, task, container, shim, false)
+}
+
+async function deleteByShim (supervisor: Supervisor, task: Task<unknown>, container: Container, shim: Shim, force: boolean): Promise<boolean> {
+  try {
+    const result = await supervisor.runtimeCall(task, 'runtime delete', async (got) => {
+      got(shim)
+      return await shim.delete(force)
+    })
+    return result.waitStatus === 0 && result.error === 0 && !await exists(container.runtimeDir)
+  } catch (error) {
+    supervisor.log.warn({ err: error, container: container.id }, 'the shim could not delete the run; the daemon does it itself')
+    return false
+  }
+}
+
+/** Ends whatever is left of the current run: processes, the runtime's state, the shim, the state directory. What was done before is skipped. `begun`: of beginDelete(). */
+export async function tearDown (supervisor: Supervisor, task: Task<unknown>, container: Container, begun?: Promise<boolean>): Promise<void> {
   const { run, shim } = container
   if (run === null || run.tornDown) return
   // Processes that outlived init (a pid namespace shared with the host) are not for the runtime to find.
-  if (run.exit !== null && run.cgroup !== null && (await processesOf(run.cgroup)).length > 0) await killAll(supervisor, container)
+  if (begun === undefined && run.exit !== null && run.cgroup !== null && (await processesOf(run.cgroup)).length > 0) await killAll(supervisor, container)
   const force = run.exit === null || run.exit.reason === 'start-failed'
-  let done = false
-  if (shim !== undefined && !shim.gone) {
-    try {
-      const result = await supervisor.runtimeCall(task, 'runtime delete', async (got) => {
-        got(shim)
-        return await shim.delete(force)
-      })
-      done = result.waitStatus === 0 && result.error === 0 && !await exists(container.runtimeDir)
-    } catch (error) {
-      supervisor.log.warn({ err: error, container: container.id }, 'the shim could not delete the run; the daemon does it itself')
-    }
-  }
+  const done = begun !== undefined ? await begun : shim !== undefined && !shim.gone && await deleteByShim(supervisor, task, container, shim, force)
   if (!done) await deleteDirectly(supervisor, task, container)
   failpoint('teardown.deleted')
   if (run.cgroup !== null && run.exit === null) await killAll(supervisor, container)

@@ -12,6 +12,7 @@
 
 #include "errors.h"
 #include "fanout.h"
+#include "file_errand.h"
 #include "monitor.h"
 #include "unique_fd.h"
 
@@ -69,6 +70,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("lock", Napi::Function::New<Lock>(env));
   exports.Set("unlock", Napi::Function::New<Unlock>(env));
   exports.Set("notify", Napi::Function::New<Notify>(env));
+  exports.Set("fileSteps", Napi::Function::New<FileSteps>(env));
   exports.Set("now", Napi::Function::New<Now>(env));
   return exports;
 }
