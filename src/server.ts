@@ -19,6 +19,7 @@ import { Sessions } from './http/sessions.ts'
 import type { Tokens } from './http/tokens.ts'
 import type { Metrics } from './metrics.ts'
 import { containerRoutes } from './routes/containers.ts'
+import { attachRoutes } from './routes/attach.ts'
 import { eventRoutes } from './routes/events.ts'
 import { logRoutes } from './routes/logs.ts'
 import { Readers } from './routes/readers.ts'
@@ -56,6 +57,7 @@ export async function buildServer (parts: ServerParts): Promise<FastifyInstance>
     loggerInstance: logger,
     bodyLimit,
     exposeHeadRoutes: false,
+    http: { shouldUpgradeCallback },
     logController: new LogController({ disableRequestLogging: true }),
     requestIdHeader: false,
     genReqId: (request) => {
@@ -134,11 +136,19 @@ export async function buildServer (parts: ServerParts): Promise<FastifyInstance>
   await app.register(resourceRoutes, { supervisor })
   await app.register(eventRoutes, { journal, hub, supervisor, maxSubscribers: config.maxSubscribers })
   await app.register(logRoutes, { supervisor, heartbeatSeconds: config.heartbeat, readers })
+  await app.register(attachRoutes, { supervisor, heartbeatSeconds: config.heartbeat, readers })
   await app.register(taskRoutes, { supervisor })
   await app.register(sessionRoutes, { guard, sessions, remote: (request: FastifyRequest) => remote.has(request.raw) })
   await app.register(systemRoutes, { supervisor, metrics, version })
   await app.ready()
   return app
+}
+
+const upgradable = /^\/containers\/[^/?]+(?:\/processes\/[^/?]+)?\/attach\/?(?:$|\?)/
+
+/** An Upgrade that a resource does not have is not taken up: the request is answered as if it were not there (RFC 9110, 7.8). */
+function shouldUpgradeCallback ({ url = '', headers }: http.IncomingMessage): boolean {
+  return upgradable.test(url) && headers.upgrade?.toLowerCase() === 'websocket'
 }
 
 /** Requests that came in over TCP, where a token is asked. */
@@ -175,18 +185,16 @@ export async function listen (app: FastifyInstance, config: Config): Promise<{ a
   await app.listen({ path: config.socket })
   await chmod(config.socket, 0o660)
   if (config.listen === undefined) return { address: undefined, close: async () => await app.close() }
-  const server = http.createServer({ requestTimeout: 0, keepAliveTimeout: 72_000 }, (request, response) => {
+  const server = http.createServer({ requestTimeout: 0, keepAliveTimeout: 72_000, shouldUpgradeCallback }, (request, response) => {
     remote.add(request)
     app.routing(request, response)
   })
-  // Without a listener there is no WebSocket here, and Node.js would answer the request as a plain one.
-  if (app.server.listenerCount('upgrade') > 0) {
-    server.on('upgrade', (request, socket, head) => {
-      remote.add(request)
-      app.server.emit('upgrade', request, socket, head)
-    })
-  }
   server.on('clientError', clientErrorHandler)
+  // WebSockets are taken up by what listens on the first server.
+  server.on('upgrade', (request, socket, head) => {
+    remote.add(request)
+    app.server.emit('upgrade', request, socket, head)
+  })
   const { host, port } = config.listen
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject)

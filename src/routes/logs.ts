@@ -12,7 +12,7 @@ import { IdParams, LogsQuery, LostRecord, OutputRecord, ProcessParams, ref } fro
 import type { Supervisor } from '../supervisor/supervisor.ts'
 import { preferred } from './accept.ts'
 import { Frames, Lines, Text, type Form } from './logs-forms.ts'
-import { chooseLog, type ChosenLog } from './logs-choose.ts'
+import { chooseLog, type ChosenLog } from './output.ts'
 import { parseMoment } from './moment.ts'
 import { problems } from './problems.ts'
 import type { Readers } from './readers.ts'

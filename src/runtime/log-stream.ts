@@ -10,7 +10,7 @@ export type LogEnd = { end: number, ended: boolean, open?: boolean }
 export type LogSource = {
   directory: string
   /** Resolves once the log is longer than `offset`, or has ended. Absent where no shim writes it any more. */
-  follow?: (offset: number) => Promise<LogEnd>
+  follow?: (offset: number, signal?: AbortSignal) => Promise<LogEnd>
 }
 
 /** How long a log is now; one that no shim writes has ended. */
@@ -24,7 +24,7 @@ export function endingAt (source: LogSource, passed: () => boolean, passing: Pro
   const { directory, follow } = source
   if (follow === undefined) return source
   const last = async (): Promise<LogEnd> => ({ end: await endOnDisk(directory), ended: true, open: true })
-  return { directory, follow: async (offset) => (passed() ? await last() : await Promise.race([follow(offset), passing.then(last)])) }
+  return { directory, follow: async (offset, signal) => (passed() ? await last() : await Promise.race([follow(offset, signal), passing.then(last)])) }
 }
 
 /**
@@ -35,10 +35,6 @@ export function endingAt (source: LogSource, passed: () => boolean, passing: Pro
 export async function * streamLog (source: LogSource, from: Place, options: { until?: LogEnd, follow: boolean, signal: AbortSignal }): AsyncGenerator<LogRecord[], void> {
   const { follow, signal } = options
   const reader = new LogReader(source.directory, from.offset)
-  const aborted = new Promise<undefined>((resolve) => {
-    if (signal.aborted) resolve(undefined)
-    else signal.addEventListener('abort', () => resolve(undefined), { once: true })
-  })
   let { end, ended, open = false } = options.until ?? await endOf(source)
   let skip = from.skip
   try {
@@ -52,21 +48,21 @@ export async function * streamLog (source: LogSource, from: Place, options: { un
         continue
       }
       if (!follow || ended) return
-      const grown = await Promise.race([aborted, further(source, reader.position)])
-      if (grown === undefined) return
-      ;({ end, ended, open = false } = grown)
+      ;({ end, ended, open = false } = await further(source, reader.position, signal))
     }
   } finally {
     await reader.close()
   }
 }
 
-/** When the shim has gone, the files hold all that there will ever be. */
-async function further (source: LogSource, position: number): Promise<LogEnd> {
+/** When the output has ended, or its shim has, the files hold all that there will ever be, which may be more than was told. */
+async function further ({ directory, follow }: LogSource, position: number, signal: AbortSignal): Promise<LogEnd> {
   try {
-    if (source.follow !== undefined) return await source.follow(position)
-  } catch {
-    // A shim that is not there any more writes nothing more; whatever else went wrong, no more can be heard of the log.
+    const grown = await follow?.(position, signal)
+    if (grown !== undefined && (!grown.ended || grown.open === true)) return grown
+  } catch (error) {
+    if (!signal.aborted) throw error
+    return { end: position, ended: true, open: true }
   }
-  return { end: await endOnDisk(source.directory), ended: true }
+  return { end: await endOnDisk(directory), ended: true }
 }

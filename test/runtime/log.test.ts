@@ -129,8 +129,12 @@ t.test('a follower reads on as the log grows, and ends with it, with its shim, o
   const grown = async (): Promise<void> => await new Promise((resolve) => { wake = resolve })
   const source = {
     directory: log.directory,
-    follow: async (offset: number): Promise<LogEnd> => {
-      while (log.offset <= offset && !ended) await grown()
+    follow: async (offset: number, signal?: AbortSignal): Promise<LogEnd> => {
+      signal?.addEventListener('abort', () => wake())
+      while (log.offset <= offset && !ended) {
+        signal?.throwIfAborted()
+        await grown()
+      }
       return { end: log.offset, ended }
     }
   }
@@ -154,10 +158,11 @@ t.test('a follower reads on as the log grows, and ends with it, with its shim, o
 
   ended = false
   const aborted = streamLog(source, { offset: log.offset, skip: 0 }, { follow: true, signal: stop.signal }).next()
+  await new Promise((resolve) => setImmediate(resolve))
   stop.abort()
   t.same(await aborted, { done: true, value: undefined })
 
-  const gone = streamLog({ directory: log.directory, follow: async () => await Promise.reject(new Error('the shim has ended')) }, { offset: 0, skip: 0 }, { follow: true, until: { end: 0, ended: false }, signal: new AbortController().signal })
+  const gone = streamLog({ directory: log.directory, follow: async (offset: number) => ({ end: offset, ended: true }) }, { offset: 0, skip: 0 }, { follow: true, until: { end: 0, ended: false }, signal: new AbortController().signal })
   const rest: string[] = []
   for await (const records of gone) rest.push(...records.map((record) => text([record])))
   t.equal(rest.length, 21, 'what is on disk is all there will be')
