@@ -117,6 +117,8 @@ export async function buildServer (parts: ServerParts): Promise<FastifyInstance>
   await app.register(fastifySSE, { heartbeatInterval: 0 })
 
   app.addHook('onRequest', async (request, reply) => { reply.header('x-request-id', request.id) })
+  // An upgrade that was refused: no HTTP parser looks after its socket any more, so nothing else would close it.
+  app.addHook('onResponse', async ({ raw }) => { if ((raw as { upgrade?: boolean }).upgrade === true) raw.socket.destroySoon() })
   await app.register(cookie)
   tokens.log = logger
   const sessions = new Sessions({ path: join(config.root, 'sessions.json'), tokens, lifetimeSeconds: config.sessionLifetime, log: logger })

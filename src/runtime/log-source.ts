@@ -17,7 +17,7 @@ export function logDirectory (container: Container, runId: string, processId: st
 export function heldBy (container: Container, runId: string, processId: string): Held | undefined {
   const { shim, run } = container
   if (shim === undefined || shim.gone || run?.runId !== runId) return undefined
-  const slot = processId === 'init' ? 0 : container.processes.get(processId)?.slot
+  const slot = container.processes.get(processId)?.slot
   return slot === undefined ? undefined : { shim, slot }
 }
 

@@ -7,6 +7,8 @@ export class Process {
   readonly id: string
   readonly spec: OciProcess
   pid: number | null = null
+  /** its slot in the shim of its run; undefined once the shim has nothing of it any more */
+  slot: number | undefined
   status: 'created' | 'running' | 'stopped' = 'created'
   startedAt: string | null = null
   exit: ExitView | null = null
@@ -16,6 +18,7 @@ export class Process {
   constructor (id: string, spec: OciProcess) {
     this.id = id
     this.spec = spec
+    if (this.isInit) this.slot = 0
   }
 
   get isInit (): boolean {

@@ -62,7 +62,7 @@ export class Attached {
         response.setEncoding('utf8')
         response.on('data', (chunk: string) => { text += chunk })
         response.once('close', () => {
-          reject({ status: response.statusCode ?? 0, body: JSON.parse(text) } satisfies Refusal) // eslint-disable-line prefer-promise-reject-errors, @typescript-eslint/prefer-promise-reject-errors -- an answer, no error
+          reject({ status: response.statusCode ?? 0, body: JSON.parse(text) } satisfies Refusal) // eslint-disable-line @typescript-eslint/prefer-promise-reject-errors -- an answer, no error
         })
       })
     })
