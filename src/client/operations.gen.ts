@@ -1,4 +1,4 @@
-// Made by `make openapi` from openapi.yaml, sha256 a6d6a9583ac11a51dd81b54972c7f78607a0df1c7ecc1706fe34aa0d98addbd9
+// Made by `make openapi` from openapi.yaml, sha256 c81e6506f0e843ed940fee0a8a4858c32f617ee209b043cb90a80cda3a216ae8
 
 import type * as types from './types.gen.ts'
 
@@ -21,6 +21,8 @@ export const operations = {
   streamContainerEvents: { method: 'GET', path: '/containers/{id}/events' },
   containerLogs: { method: 'GET', path: '/containers/{id}/logs' },
   processLogs: { method: 'GET', path: '/containers/{id}/processes/{pid}/logs' },
+  attachContainer: { method: 'GET', path: '/containers/{id}/attach' },
+  attachProcess: { method: 'GET', path: '/containers/{id}/processes/{pid}/attach' },
   listTasks: { method: 'GET', path: '/tasks' },
   getTask: { method: 'GET', path: '/tasks/{id}' },
   createSession: { method: 'POST', path: '/session' },
@@ -54,6 +56,8 @@ export type Operations = {
   streamContainerEvents: { data: types.StreamContainerEventsData, responses: types.StreamContainerEventsResponses }
   containerLogs: { data: types.ContainerLogsData, responses: types.ContainerLogsResponses }
   processLogs: { data: types.ProcessLogsData, responses: types.ProcessLogsResponses }
+  attachContainer: { data: types.AttachContainerData, responses: types.AttachContainerResponses }
+  attachProcess: { data: types.AttachProcessData, responses: types.AttachProcessResponses }
   listTasks: { data: types.ListTasksData, responses: types.ListTasksResponses }
   getTask: { data: types.GetTaskData, responses: types.GetTaskResponses }
   createSession: { data: types.CreateSessionData, responses: types.CreateSessionResponses }
