@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { createClient } from '@hey-api/openapi-ts'
 import { parse } from 'yaml'
 
-type Document = { paths: Record<string, Record<string, { operationId: string }>> }
+type Document = { paths: Record<string, Record<string, { operationId: string, responses: Record<string, unknown> }>> }
 
 const directory = new URL('../src/client/', import.meta.url)
 
@@ -28,7 +28,9 @@ export async function writeClientTypes (openapi: string): Promise<void> {
   } finally {
     await rm(temporary, { recursive: true, force: true })
   }
-  const all = Object.entries(document.paths).flatMap(([path, methods]) => Object.entries(methods).map(([method, { operationId }]) => ({ path, method: method.toUpperCase(), name: operationId })))
+  // What becomes a WebSocket is no request with an answer.
+  const all = Object.entries(document.paths).flatMap(([path, methods]) => Object.entries(methods).filter(([, { responses }]) => !('101' in responses))
+    .map(([method, { operationId }]) => ({ path, method: method.toUpperCase(), name: operationId })))
   const capital = (name: string): string => name.slice(0, 1).toUpperCase() + name.slice(1)
   await writeFile(table, `${stamp(openapi)}
 import type * as types from './types.gen.ts'

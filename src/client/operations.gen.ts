@@ -21,8 +21,6 @@ export const operations = {
   streamContainerEvents: { method: 'GET', path: '/containers/{id}/events' },
   containerLogs: { method: 'GET', path: '/containers/{id}/logs' },
   processLogs: { method: 'GET', path: '/containers/{id}/processes/{pid}/logs' },
-  attachContainer: { method: 'GET', path: '/containers/{id}/attach' },
-  attachProcess: { method: 'GET', path: '/containers/{id}/processes/{pid}/attach' },
   listTasks: { method: 'GET', path: '/tasks' },
   getTask: { method: 'GET', path: '/tasks/{id}' },
   createSession: { method: 'POST', path: '/session' },
@@ -56,8 +54,6 @@ export type Operations = {
   streamContainerEvents: { data: types.StreamContainerEventsData, responses: types.StreamContainerEventsResponses }
   containerLogs: { data: types.ContainerLogsData, responses: types.ContainerLogsResponses }
   processLogs: { data: types.ProcessLogsData, responses: types.ProcessLogsResponses }
-  attachContainer: { data: types.AttachContainerData, responses: types.AttachContainerResponses }
-  attachProcess: { data: types.AttachProcessData, responses: types.AttachProcessResponses }
   listTasks: { data: types.ListTasksData, responses: types.ListTasksResponses }
   getTask: { data: types.GetTaskData, responses: types.GetTaskResponses }
   createSession: { data: types.CreateSessionData, responses: types.CreateSessionResponses }
