@@ -5,8 +5,8 @@ import type { Container, Event, StreamEventsData } from './types.gen.ts'
 export type Gap = { type: 'Gap', requested: string, firstAvailable: string, lost: number | null, reason: string }
 /** The server ends the stream, and why; the iteration goes on with the next connection. */
 export type Bye = { type: 'Bye', reason: string }
-/** The containers as of `position`; what follows is what came after it. */
-export type Snapshot = { type: 'Snapshot', position: string, containers: Container[] }
+/** The containers as of `position`, in several of these while `more` is true; what follows the last is what came after that position. */
+export type Snapshot = { type: 'Snapshot', position: string, containers: Container[], more: boolean }
 export type Ping = { type: 'Ping', timestamp: string }
 export type StreamItem = Event | Gap | Bye | Snapshot | Ping
 

@@ -3,7 +3,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { LongshoreError } from '../errors.ts'
 import { labelsMatch } from '../events/filter.ts'
 import { Failures } from './failures.ts'
-import { OpenRequests, type Carrier, type Grant } from './open-requests.ts'
+import { OpenRequests, type Carrier, type Grant, type OpenRequest } from './open-requests.ts'
 import { checkOrigin, type OriginOptions } from './origin.ts'
 import type { Session, Sessions } from './sessions.ts'
 import { hash, type Scope, type Token, type Tokens } from './tokens.ts'
@@ -17,6 +17,13 @@ declare module 'fastify' {
 
 /** Grants of TCP requests; one that came over the unix socket has none, and may do all. */
 export const grants = new WeakMap<FastifyRequest, Grant>()
+
+const open = new WeakMap<FastifyRequest, OpenRequest>()
+
+/** To be told when the answer to a request leaves the connection that it came over: what it goes out on must end when the token does. */
+export function carryOn (request: FastifyRequest, carrier: Carrier): void {
+  open.get(request)?.move(carrier)
+}
 
 /** The cookie of a session. Over TLS the browser itself sees to it that nothing but this host, over TLS, can have set it. */
 export const cookieNames = { plain: 'longshore_session', tls: '__Host-longshore_session' } as const
@@ -58,8 +65,9 @@ export class Guard {
       const grant = await this.#grant(request)
       if (rank[grant.scope] < rank[needed]) throw new LongshoreError('forbidden', `this needs a token of scope ${needed}; ${grant.name} has ${grant.scope}`)
       grants.set(request, grant)
-      const { done } = this.#open.add(carrierOf(reply), grant)
-      reply.raw.once('close', done)
+      const one = this.#open.add(carrierOf(reply), grant)
+      open.set(request, one)
+      reply.raw.once('close', () => { if (!one.moved) this.#open.delete(one) })
     })
     app.addHook('preHandler', async (request) => {
       const selector = grants.get(request)?.labels

@@ -8,35 +8,56 @@ export type Grant = {
 }
 
 /** What an answer goes out on: a socket, or one stream of an HTTP/2 connection. */
-export type Carrier = { readonly destroyed: boolean, destroy: () => unknown, once: (event: 'close', listener: () => void) => unknown }
+export type Carrier = { readonly destroyed: boolean, destroy: () => unknown }
 
 /**
  * Requests that are being answered, each with what allowed it. A stream outlives the moment it was allowed in: when its
  * token is withdrawn or means something else, or its session ends, so does the stream.
  */
 export class OpenRequests {
-  readonly #open = new Set<{ carrier: Carrier, grant: Grant }>()
+  readonly #open = new Set<OpenRequest>()
 
   get size (): number {
     return this.#open.size
   }
 
-  add (carrier: Carrier, grant: Grant): { done: () => void } {
-    const one = { carrier, grant }
+  add (carrier: Carrier, grant: Grant): OpenRequest {
+    const one = new OpenRequest(carrier, grant)
     this.#open.add(one)
-    return { done: () => { this.#open.delete(one) } }
+    return one
+  }
+
+  delete (one: OpenRequest): void {
+    this.#open.delete(one)
   }
 
   /** Ends what is allowed no longer. */
   sweep (allowed: (grant: Grant) => boolean): void {
     for (const one of this.#open) {
       const { carrier, grant } = one
-      // A socket that was taken over may have closed without its request hearing of it.
+      // What was moved to another carrier ends without the request hearing of it.
       if (carrier.destroyed) this.#open.delete(one)
       else if (!allowed(grant)) {
         this.#open.delete(one)
         carrier.destroy()
       }
     }
+  }
+}
+
+export class OpenRequest {
+  readonly grant: Grant
+  carrier: Carrier
+  /** the answer goes on over another carrier than the request came with */
+  moved = false
+
+  constructor (carrier: Carrier, grant: Grant) {
+    this.carrier = carrier
+    this.grant = grant
+  }
+
+  move (carrier: Carrier): void {
+    this.carrier = carrier
+    this.moved = true
   }
 }

@@ -3,6 +3,7 @@ import { Socket } from 'node:net'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { StreamSink, type Sink } from '../events/sink.ts'
 import type { Sockets } from '../events/socket-sink.ts'
+import { carryOn } from '../http/auth.ts'
 
 /** seconds of silence after which TCP asks whether the other end is still there */
 const keepAlive = 15
@@ -34,6 +35,7 @@ export function openStream (request: FastifyRequest, reply: FastifyReply, socket
     return sink
   }
   const sink = sockets.adopt(fd)
+  carryOn(request, { get destroyed () { return sink.closed }, destroy: () => sink.destroy() })
   // The duplicate keeps the connection; no more than its own descriptor is closed here.
   socket.destroy()
   sink.write(head(reply) + first)
