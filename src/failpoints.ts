@@ -5,6 +5,7 @@ let left = Number(times)
 export type Failpoint =
   | 'create.recorded' | 'create.spawned' | 'create.armed' | 'create.told'
   | 'start.called' | 'start.told'
+  | 'exec.recorded' | 'exec.asked' | 'exec.called' | 'exec.told' | 'exec-exit.seen' | 'exec-exit.told'
   | 'exit.seen' | 'exit.told'
   | 'teardown.deleted' | 'teardown.quit' | 'teardown.cleared'
   | 'delete.forgotten' | 'delete.told'

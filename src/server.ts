@@ -22,6 +22,7 @@ import { containerRoutes } from './routes/containers.ts'
 import { attachRoutes } from './routes/attach.ts'
 import { eventRoutes } from './routes/events.ts'
 import { logRoutes } from './routes/logs.ts'
+import { processRoutes } from './routes/processes.ts'
 import { Readers } from './routes/readers.ts'
 import { resourceRoutes } from './routes/resources.ts'
 import { sessionRoutes } from './routes/session.ts'
@@ -46,7 +47,7 @@ export type ServerParts = {
 const bodyLimit = 1024 * 1024
 const requestIdPattern = /^[\w.-]{1,128}$/
 const shared = [schemas.Resources, schemas.ResourcesPatch, schemas.UpdateRequest, schemas.Exit, schemas.Process, schemas.Container, schemas.CreateRequest, schemas.SignalRequest, schemas.ProcessSignalRequest, schemas.StopRequest, schemas.ContainerList, schemas.ProcessList,
-  schemas.Event, schemas.EventPage, schemas.OutputRecord, schemas.LostRecord, schemas.Problem, schemas.TaskResource, schemas.TaskList, schemas.Version, schemas.Info, schemas.Health, schemas.Ready,
+  schemas.Event, schemas.EventPage, schemas.ExecRequest, schemas.ExecResult, schemas.ResizeRequest, schemas.OutputRecord, schemas.LostRecord, schemas.Problem, schemas.TaskResource, schemas.TaskList, schemas.Version, schemas.Info, schemas.Health, schemas.Ready,
   schemas.Session, schemas.SessionRequest]
 
 /** The HTTP application: everything but the sockets it listens on. */
@@ -134,6 +135,7 @@ export async function buildServer (parts: ServerParts): Promise<FastifyInstance>
   await idempotency(app, { directory: idempotencyDirectory })
   const readers = new Readers(config.maxOutputReaders)
   await app.register(containerRoutes, { supervisor })
+  await app.register(processRoutes, { supervisor })
   await app.register(waitRoutes, { supervisor })
   await app.register(resourceRoutes, { supervisor })
   await app.register(eventRoutes, { journal, hub, supervisor, maxSubscribers: config.maxSubscribers })

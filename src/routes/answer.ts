@@ -3,7 +3,7 @@ import type { Supervisor } from '../supervisor/supervisor.ts'
 import type { Task } from '../supervisor/task.ts'
 
 /** True when the client asked not to wait (RFC 7240). */
-function async (request: FastifyRequest): boolean {
+export function wantsNoWait (request: FastifyRequest): boolean {
   const prefer = request.headers.prefer
   return [prefer].flat().some((value) => value?.split(',').some((part) => part.trim().toLowerCase() === 'respond-async') === true)
 }
@@ -15,7 +15,7 @@ function async (request: FastifyRequest): boolean {
  */
 export async function answer<T> (request: FastifyRequest, reply: FastifyReply, supervisor: Pick<Supervisor, 'send'>, task: Task<T>, finish: (result: T) => unknown): Promise<never> {
   const result = supervisor.send(task)
-  if (async(request)) {
+  if (wantsNoWait(request)) {
     // A refusal (overloaded, not ready) settles at once and is the answer; the rest is told by /tasks.
     result.catch(() => {})
     if (task.settled) await result

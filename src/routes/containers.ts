@@ -1,11 +1,10 @@
 import type { FastifyInstance } from 'fastify'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
-import { LongshoreError } from '../errors.ts'
 import { labelsMatch } from '../events/filter.ts'
 import { grants, selected } from '../http/auth.ts'
 import { parseSignal } from '../runtime/signals.ts'
-import { Container, ContainerList, CreateRequest, IdParams, Page, Process, ProcessList, ProcessParams, ProcessSignalRequest, SignalRequest, StopRequest, TaskResource, ref, statuses } from '../schemas/index.ts'
+import { Container, ContainerList, CreateRequest, IdParams, Page, SignalRequest, StopRequest, TaskResource, ref, statuses } from '../schemas/index.ts'
 import { CreateTask } from '../supervisor/create.ts'
 import { DeleteTask } from '../supervisor/delete.ts'
 import { GetTask } from '../supervisor/get.ts'
@@ -92,29 +91,5 @@ export async function containerRoutes (plain: FastifyInstance, { supervisor }: {
     const { signal, timeout } = request.body
     const task = new StopTask({ containerId: request.params.id, ...(signal === undefined ? {} : { signal: parseSignal(signal) }), ...(timeout === undefined ? {} : { timeout }) }, { requestId: request.id })
     return await answer(request, reply, supervisor, task, (container) => container)
-  })
-
-  app.get('/containers/:id/processes', {
-    schema: { operationId: 'listProcesses', tags: ['processes'], summary: 'List the processes of a container', params: IdParams, querystring: Type.Object(Page, { additionalProperties: false }), response: { 200: ref(ProcessList), ...problems(400, 401, 403, 404, 429, 500) } }
-  }, async (request) => {
-    const { limit, cursor } = request.query
-    return paginate(supervisor.find(request.params.id).view().processes, ({ id }) => id, limit, cursor)
-  })
-
-  app.get('/containers/:id/processes/:pid', {
-    schema: { operationId: 'getProcess', tags: ['processes'], summary: 'Read a process', params: ProcessParams, response: { 200: ref(Process), ...problems(400, 401, 403, 404, 429, 500) } }
-  }, async (request) => {
-    const { id, pid } = request.params
-    const process = supervisor.find(id).view().processes.find((one) => one.id === pid)
-    if (process === undefined) throw new LongshoreError('process_not_found', `container ${id} has no process ${pid}`)
-    return process
-  })
-
-  app.post('/containers/:id/processes/:pid/signal', {
-    schema: { operationId: 'signalProcess', tags: ['processes'], summary: 'Send a signal to a process', params: ProcessParams, body: ref(ProcessSignalRequest), response: { 204: NoContent, ...accepted, ...problems(400, 401, 403, 404, 409, 413, 415, 429, 500, 503, 504) } }
-  }, async (request, reply) => {
-    const { id, pid } = request.params
-    const task = new SignalTask({ containerId: id, processId: pid, signal: parseSignal(request.body.signal) }, { requestId: request.id })
-    return await answer(request, reply, supervisor, task, () => { void reply.code(204) })
   })
 }

@@ -66,7 +66,9 @@ export async function loadBundle (path: string, override: CreateRequest['process
   }
   if (typeof config !== 'object' || config === null || Array.isArray(config)) refuse(`${file} holds no JSON object`)
   if (config.process !== undefined && (typeof config.process !== 'object' || config.process === null)) refuse(`process in ${file} must be an object`)
-  const process: OciProcess = { ...config.process, ...override }
+  const { width, height, ...laid } = override ?? {}
+  const process: OciProcess = { ...config.process, ...laid }
+  if (width !== undefined || height !== undefined) process.consoleSize = { width: 80, height: 24, ...config.process?.consoleSize, ...(width === undefined ? {} : { width }), ...(height === undefined ? {} : { height }) }
   if (override?.user !== undefined) process.user = { ...config.process?.user, ...override.user }
   if (!Array.isArray(process.args) || process.args.length === 0 || !process.args.every((arg) => typeof arg === 'string')) {
     refuse(`process.args in ${file} must list at least the command, as strings`)

@@ -1,5 +1,6 @@
 import { join } from 'node:path'
 import { randomBytes } from 'node:crypto'
+import { LongshoreError } from '../errors.ts'
 import type { ContainerView, CreateRequest, ExitView, ResourcesPatchView, ResourcesView } from '../schemas/index.ts'
 import { fileSteps, type FileStep } from './files.ts'
 import { globalArgs } from './oci.ts'
@@ -99,6 +100,8 @@ export class Container {
   readonly timeout: number
   readonly createdAt: string
   readonly processes = new Map<string, Process>()
+  /** those being started beside init, of which nobody has been told yet */
+  readonly starting = new Map<string, Process>()
   status: Status
   run: RunRecord | null
   shim: Shim | undefined
@@ -157,11 +160,19 @@ export class Container {
     init.exit = run.exit
     init.status = run.phase === 'stopped' ? 'stopped' : run.phase === 'running' ? 'running' : 'created'
     this.processes.clear()
+    this.starting.clear()
     this.processes.set('init', init)
   }
 
   get init (): Process | undefined {
     return this.processes.get('init')
+  }
+
+  /** Throws process_not_found. */
+  process (processId: string): Process {
+    const process = this.processes.get(processId)
+    if (process === undefined) throw new LongshoreError('process_not_found', `container ${this.id} has no process ${processId}`)
+    return process
   }
 
   /** The name under which the runtime knows the current run. */
@@ -172,6 +183,11 @@ export class Container {
   /** Where the run's output and exit record stay until the container is removed. */
   get outDir (): string {
     return join(this.root, this.run?.runId ?? '')
+  }
+
+  /** Where the output and the records of a process beside init stay. */
+  processDir (processId: string): string {
+    return join(this.outDir, 'processes', processId)
   }
 
   /** Where the run's sockets and the runtime's log are; gone after its teardown. */

@@ -1,28 +1,99 @@
+import { mkdir } from 'node:fs/promises'
+import { join } from 'node:path'
 import type { ExitView, ProcessView } from '../schemas/index.ts'
 import type { OciProcess } from './bundle.ts'
 import type { ExitFacts } from './exit.ts'
+import { removeTree, writeWhole } from './files.ts'
+import type { ShimProcess } from './shim-processes.ts'
 
-/** One process of a container: its init, or one that was executed in it later. */
+const recordVersion = 1
+
+/** What process.json holds, in the directory of a process that was executed beside init. */
+export type ProcessRecord = {
+  version: typeof recordVersion
+  id: string
+  spec: OciProcess
+  /** creating: nobody has been told of it; running, stopped: as the event stream said last */
+  phase: 'creating' | 'running' | 'stopped'
+  pid: number | null
+  startedAt: string | null
+  exit: ExitView | null
+}
+
+/** One process of a container: its init, or one that was executed in it later. The same constructor for a new one and for one found on disk. */
 export class Process {
   readonly id: string
   readonly spec: OciProcess
+  /** where its output and records are; undefined for init, whose record is the container's */
+  readonly directory: string | undefined
   pid: number | null = null
-  /** its slot in the shim of its run; undefined once the shim has nothing of it any more */
-  slot: number | undefined
   status: 'created' | 'running' | 'stopped' = 'created'
   startedAt: string | null = null
   exit: ExitView | null = null
   /** what was seen of its end, before the journal has it */
   ended: ExitFacts | undefined
+  /** of one beside init: its place in the shim */
+  handle: ShimProcess | undefined
+  /** init has ended before this one came to be started */
+  cancelled = false
+  /** resolves when its exit has been told, or it never came to run */
+  readonly over: Promise<void>
+  settle: () => void = () => {}
+  #writing: Promise<void> = Promise.resolve()
 
-  constructor (id: string, spec: OciProcess) {
+  constructor (id: string, spec: OciProcess, directory?: string, record?: ProcessRecord) {
     this.id = id
     this.spec = spec
-    if (this.isInit) this.slot = 0
+    this.directory = directory
+    this.over = new Promise((resolve) => { this.settle = resolve })
+    if (record === undefined) return
+    this.pid = record.pid
+    this.startedAt = record.startedAt
+    this.exit = record.exit
+    this.status = record.phase === 'creating' ? 'created' : record.phase
+    if (record.exit !== null) this.settle()
+  }
+
+  static parse (text: string, directory: string): Process {
+    const record = JSON.parse(text) as ProcessRecord
+    if (record.version !== recordVersion) throw new Error(`process.json is of version ${String(record.version)}`)
+    return new Process(record.id, record.spec, directory, record)
   }
 
   get isInit (): boolean {
     return this.id === 'init'
+  }
+
+  /** The shim's slot that has its log, its input and its terminal (Shim.follow, input, resize); undefined when that is another's by now, and the log ended. */
+  get slot (): number | undefined {
+    if (this.isInit) return 0
+    return this.handle === undefined || this.handle.freed ? undefined : this.handle.slot
+  }
+
+  /** Writes process.json, after what is being written. Only for one beside init. */
+  save (): Promise<void> {
+    const { directory } = this
+    if (directory === undefined) return Promise.resolve()
+    this.#writing = this.#writing.catch(() => {}).then(async () => {
+      const record: ProcessRecord = {
+        version: recordVersion,
+        id: this.id,
+        spec: this.spec,
+        phase: this.status === 'created' ? 'creating' : this.status,
+        pid: this.pid,
+        startedAt: this.startedAt,
+        exit: this.exit
+      }
+      await mkdir(directory, { recursive: true, mode: 0o700 })
+      await writeWhole(join(directory, 'process.json'), JSON.stringify(record))
+    })
+    return this.#writing
+  }
+
+  /** Removes all that is kept of one beside init. */
+  async forget (): Promise<void> {
+    await this.#writing.catch(() => {})
+    if (this.directory !== undefined) await removeTree(this.directory)
   }
 
   view (): ProcessView {

@@ -2,6 +2,7 @@ import { hasCode } from '../errors.ts'
 import { shimPath } from '../native/index.ts'
 import type { ExitFacts } from './exit.ts'
 import { ShimConnection } from './shim-connection.ts'
+import { ShimProcesses, exitFacts } from './shim-processes.ts'
 import { encodePacket, packetType, shimFlag, shimOp, shimState, type ShimPacket } from './shim-protocol.ts'
 import { ShimStreams, type LogEnd } from './shim-streams.ts'
 import type { Watch } from './watch.ts'
@@ -55,6 +56,8 @@ export class Shim {
   readonly #process: number
   readonly #connection: ShimConnection
   readonly #streams: ShimStreams
+  /** what was executed beside init */
+  readonly processes: ShimProcesses
   #init: number | undefined
   #initStatus: number | null | undefined
   #exit: ExitFacts | undefined
@@ -75,10 +78,15 @@ export class Shim {
     this.ended = new Promise((resolve) => { this.#resolveEnded = resolve })
     this.#connection = new ShimConnection(watch, runDir, tokens.connection, {
       packet: (packet, pidfd) => this.#receive(packet, pidfd),
-      renewed: () => this.#streams.renewed(),
+      renewed: () => {
+        this.processes.renewed()
+        this.#streams.renewed()
+      },
       over: () => this.#over()
     })
-    this.#streams = new ShimStreams((packet) => this.#connection.send(packet))
+    const send = (packet: Uint8Array): void => this.#connection.send(packet)
+    this.#streams = new ShimStreams(send)
+    this.processes = new ShimProcesses(watch, send, (slot) => this.#streams.freed(slot))
     watch.on(tokens.process, (event) => {
       if (event.kind !== 'exit') return
       watch.drop(tokens.process)
@@ -197,6 +205,7 @@ export class Shim {
   /** Forgets all descriptors; the shim itself goes on. */
   release (): void {
     this.#connection.release()
+    this.processes.release()
     this.#watch.drop(this.#init)
     this.#watch.drop(this.#process)
     this.#init = undefined
@@ -215,7 +224,7 @@ export class Shim {
   }
 
   #receive (packet: ShimPacket, pidfd: number | null): void {
-    if (this.#streams.receive(packet)) return
+    if (this.#streams.receive(packet) || this.processes.receive(packet, pidfd)) return
     if (pidfd !== null) this.#adopt(pidfd)
     if (packet.pid > 0) this.initPid = packet.pid
     if (packet.type === packetType.hello) {
@@ -265,12 +274,7 @@ export class Shim {
 
   #exited (packet: ShimPacket): void {
     if (this.#exit !== undefined || packet.pid === 0) return
-    this.#exit = {
-      waitStatus: packet.waitStatus,
-      exitedAtNs: packet.timeNs,
-      oomKills: (packet.flags & shimFlag.oomKnown) !== 0 ? packet.count : null,
-      outputComplete: (packet.flags & shimFlag.outputComplete) !== 0
-    }
+    this.#exit = exitFacts(packet)
     this.state = shimState.exited
     this.onExit(this.#exit)
   }
@@ -288,6 +292,7 @@ export class Shim {
   #over (): void {
     this.#gone = true
     this.#streams.over()
+    this.processes.over(new ShimGone())
     this.#resolveEnded()
     this.#greeted()
     for (const { reject } of this.#pending.values()) reject(new ShimGone())

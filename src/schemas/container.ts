@@ -64,6 +64,13 @@ export const SignalValue = Type.Unsafe<string | number>({
   examples: ['SIGTERM', 'TERM', 15]
 })
 
+export const Text = Type.String({ pattern: '^[^\\u0000]*$' })
+export const UserRequest = Type.Object({
+  uid: Type.Optional(Type.Integer({ minimum: 0, maximum: 4294967295 })),
+  gid: Type.Optional(Type.Integer({ minimum: 0, maximum: 4294967295 })),
+  additionalGids: Type.Optional(Type.Array(Type.Integer({ minimum: 0, maximum: 4294967295 }), { maxItems: 1024 }))
+}, { additionalProperties: false })
+
 export const CreateRequest = Type.Object({
   id: Type.Optional(Type.String({ pattern: idPattern, description: 'Made by the server when absent' })),
   bundle: Type.String({ minLength: 1, maxLength: 4096, pattern: '^[^\\u0000]*$', description: 'Absolute path of an OCI bundle; it is never written to' }),
@@ -75,12 +82,10 @@ export const CreateRequest = Type.Object({
     args: Type.Optional(Type.Array(Type.String({ pattern: '^[^\\u0000]*$' }), { minItems: 1, maxItems: 4096 })),
     env: Type.Optional(Type.Array(Type.String({ pattern: '^[^\\u0000]*$' }), { maxItems: 4096 })),
     cwd: Type.Optional(Type.String({ pattern: '^/[^\\u0000]*$' })),
-    user: Type.Optional(Type.Object({
-      uid: Type.Optional(Type.Integer({ minimum: 0, maximum: 4294967295 })),
-      gid: Type.Optional(Type.Integer({ minimum: 0, maximum: 4294967295 })),
-      additionalGids: Type.Optional(Type.Array(Type.Integer({ minimum: 0, maximum: 4294967295 }), { maxItems: 1024 }))
-    }, { additionalProperties: false })),
-    terminal: Type.Optional(Type.Boolean())
+    user: Type.Optional(UserRequest),
+    terminal: Type.Optional(Type.Boolean()),
+    width: Type.Optional(Type.Integer({ minimum: 1, maximum: 65535, description: 'Columns of the terminal at its start' })),
+    height: Type.Optional(Type.Integer({ minimum: 1, maximum: 65535, description: 'Rows of the terminal at its start' }))
   }, { additionalProperties: false, description: "Laid over the process of the bundle's config.json" })),
   start: Type.Optional(Type.Boolean({ default: true, description: 'Start it too' })),
   autoRemove: Type.Optional(Type.Boolean({ default: false, description: 'Remove it when it has exited' })),

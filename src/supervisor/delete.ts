@@ -4,6 +4,7 @@ import type { ExitView } from '../schemas/index.ts'
 import type { Container } from '../runtime/container.ts'
 import type { Process } from '../runtime/process.ts'
 import { removeTree } from '../runtime/files.ts'
+import { endExecs } from './exec-exit.ts'
 import { killAll, killInit, stopped } from './kill.ts'
 import { tellOom } from './oom.ts'
 import { isLive } from '../runtime/states.ts'
@@ -108,6 +109,7 @@ export class DeleteTask extends Task<void> {
     const init = ended ?? container.init
     const { run } = container
     if (init === undefined || run === null || run.exit !== null) return
+    await endExecs(supervisor, this, container)
     this.step = 'writing the journal'
     const kills = init.ended?.oomKills
     if (kills != null) await tellOom(supervisor, container, run.runId, kills)

@@ -1,17 +1,15 @@
-import { readFile } from 'node:fs/promises'
-import { join } from 'node:path'
 import { failpoint } from '../failpoints.ts'
 import type { Container } from '../runtime/container.ts'
 import { nowNs } from '../native/index.ts'
 import { exitView, type ExitFacts } from '../runtime/exit.ts'
 import type { Process } from '../runtime/process.ts'
 import { DeleteTask } from './delete.ts'
-import { ExecExitTask } from './exec-exit.ts'
+import { readExitRecord } from './exit-record.ts'
 import { killAll, killInit } from './kill.ts'
 import type { Supervisor } from './supervisor.ts'
 import { Task } from './task.ts'
 
-/** A process has ended: reads its status and hands it to the task for its kind. */
+/** Init has ended: its exit is told, and the run is torn down. */
 export class ExitTask extends Task<void> {
   readonly kind = 'exit'
   override readonly internal = true
@@ -31,8 +29,7 @@ export class ExitTask extends Task<void> {
     failpoint('exit.seen')
     const began = process.hrtime.bigint()
     const common = { containerId: container.id, runId: this.#runId, process: this.#process, exit: exitView(this.#process.ended) }
-    if (this.#process.isInit) await new DeleteTask({ ...common, noEvent: false }).execute(supervisor)
-    else await new ExecExitTask(common).execute(supervisor)
+    await new DeleteTask({ ...common, noEvent: false }).execute(supervisor)
     supervisor.options.observe('exit', Number(process.hrtime.bigint() - began) / 1e9)
   }
 }
@@ -100,16 +97,5 @@ async function shimLost (supervisor: Supervisor, container: Container, report: (
   } catch (error) {
     supervisor.log.error({ err: error, container: container.id }, 'the container without a shim could not be ended')
     container.move('lose')
-  }
-}
-
-/** The exit that a shim wrote down (`<process>.exit`); undefined when there is none that is whole. */
-export async function readExitRecord (directory: string, processId: string): Promise<ExitFacts | undefined> {
-  try {
-    const record = JSON.parse(await readFile(join(directory, `${processId}.exit`), 'utf8')) as { waitStatus: number, exitedAtNs: string, oomKills: number | null, outputComplete: boolean, started: boolean }
-    if (!Number.isInteger(record.waitStatus)) return undefined
-    return { waitStatus: record.waitStatus, exitedAtNs: BigInt(record.exitedAtNs), oomKills: record.oomKills, outputComplete: record.outputComplete, started: record.started }
-  } catch {
-    return undefined
   }
 }

@@ -2,7 +2,8 @@ import { processesOf } from '../runtime/cgroup.ts'
 import type { Container } from '../runtime/container.ts'
 import { isLive } from '../runtime/states.ts'
 import { DeleteTask } from './delete.ts'
-import { exitSeen, readExitRecord, watchRun } from './exit.ts'
+import { exitSeen, watchRun } from './exit.ts'
+import { readExitRecord } from './exit-record.ts'
 import type { Supervisor } from './supervisor.ts'
 
 const atOnce = 16

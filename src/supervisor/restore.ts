@@ -9,11 +9,13 @@ import type { ExitFacts } from '../runtime/exit.ts'
 import { readIfThere, removeTree } from '../runtime/files.ts'
 import { Shim } from '../runtime/shim.ts'
 import { DeleteTask } from './delete.ts'
-import { exitSeen, readExitRecord } from './exit.ts'
+import { exitSeen } from './exit.ts'
+import { readExitRecord } from './exit-record.ts'
 import { killAll } from './kill.ts'
 import { findOrphans, type Orphan } from './orphans.ts'
 import { restorePaused, toldPaused } from './pause.ts'
 import { arm } from './run.ts'
+import { loadExecs, restoreExecs } from './restore-execs.ts'
 import { startFailed } from './start.ts'
 import type { Supervisor } from './supervisor.ts'
 import { Task } from './task.ts'
@@ -117,6 +119,7 @@ async function align (supervisor: Supervisor, container: Container): Promise<boo
   }
   run.paused = toldPaused(run, ofInit)
   container.beginRun(run)
+  await loadExecs(supervisor, container, run, events)
   // A new run that nobody was told of belongs to a container that was told to have stopped before.
   if (run.phase === 'creating') container.status = container.lastEventId === null ? 'created' : 'stopped'
   else container.status = run.phase === 'running' && run.paused ? 'paused' : run.phase
@@ -161,7 +164,10 @@ class RestoreTask extends Task<void> {
       if (shim.initPid > 0) run.pid = shim.initPid
       if (container.init !== undefined) container.init.pid = run.pid
       if (run.phase === 'created' && shim.started) await this.#started(supervisor, container)
+      // Before init's end can be told, which waits for those that it finds.
+      const execs = restoreExecs(supervisor, this, container, 'monitor-lost')
       await arm(supervisor, container)
+      await execs
       await restorePaused(supervisor, this, container)
       failpoint('restore.armed')
       supervisor.saveSoon(container)
@@ -213,6 +219,7 @@ class RestoreTask extends Task<void> {
     }
     if (!sameBoot) run.cgroup = null
     if (run.phase === 'created' && facts.started === true) await this.#started(supervisor, container)
+    await restoreExecs(supervisor, this, container, sameBoot ? 'monitor-lost' : 'host-rebooted')
     exitSeen(supervisor, container, facts)
   }
 }

@@ -39,7 +39,8 @@ export class SignalTask extends Task<void> {
       return
     }
     try {
-      container.shim?.signalInit(signal)
+      if (target.isInit) container.shim?.signalInit(signal)
+      else target.handle?.signal(signal)
     } catch (error) {
       if (hasCode(error, 'ESRCH')) throw ended()
       throw error

@@ -237,12 +237,12 @@ export class Supervisor {
    * One call of the runtime through a shim, with its deadline: past it the call is aborted, and if that does not help
    * the shim is killed. Throws `timeout` or `runtime_crashed`; the runtime's own failure is in the result.
    */
-  async runtimeCall (task: Task<unknown>, step: string, call: (got: (shim: Shim) => void) => Promise<RuntimeResult>): Promise<RuntimeResult> {
+  async runtimeCall (task: Task<unknown>, step: string, call: (got: (shim: Pick<Shim, 'abort' | 'kill'>) => void) => Promise<RuntimeResult>): Promise<RuntimeResult> {
     task.step = `waiting for a free place to call the runtime (${step})`
     const release = await this.#slots.take()
     task.step = step
     const limit = this.options.startTimeout
-    let shim: Shim | undefined
+    let shim: Pick<Shim, 'abort' | 'kill'> | undefined
     let late = false
     let last: NodeJS.Timeout | undefined
     const timer = setTimeout(() => {

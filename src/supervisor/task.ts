@@ -3,7 +3,7 @@ import { LongshoreError } from '../errors.ts'
 import type { TaskView } from '../schemas/index.ts'
 import type { Supervisor } from './supervisor.ts'
 
-export type TaskKind = 'create' | 'start' | 'signal' | 'stop' | 'exit' | 'exec-exit' | 'delete' | 'get' | 'pause' | 'resume' | 'update'
+export type TaskKind = 'create' | 'start' | 'signal' | 'stop' | 'exit' | 'exec' | 'exec-exit' | 'delete' | 'get' | 'pause' | 'resume' | 'update'
 
 /** Who asked: told in the events that a task causes. */
 export type TaskContext = { requestId?: string }

@@ -9,7 +9,7 @@ import { shimPath } from '../../src/native/index.ts'
 import { Shim } from '../../src/runtime/shim.ts'
 import { encodePacket, packetType } from '../../src/runtime/shim-protocol.ts'
 import type { ExitFacts } from '../../src/runtime/exit.ts'
-import { readExitRecord } from '../../src/supervisor/exit.ts'
+import { readExitRecord } from '../../src/supervisor/exit-record.ts'
 import { exitOf, finish, house, output } from '../support/shim.ts'
 
 t.test('an exit is on disk, and is told until it was acknowledged', async (t) => {
