@@ -1,4 +1,4 @@
-// Made by `make openapi` from openapi.yaml, sha256 c81e6506f0e843ed940fee0a8a4858c32f617ee209b043cb90a80cda3a216ae8
+// Made by `make openapi` from openapi.yaml, sha256 f6a0edbf31887b17a449ca08d74aa811bd6431f6d8653ba5d76f4c03d2b1ef2e
 
 import type * as types from './types.gen.ts'
 
@@ -11,9 +11,14 @@ export const operations = {
   startContainer: { method: 'POST', path: '/containers/{id}/start' },
   signalContainer: { method: 'POST', path: '/containers/{id}/signal' },
   stopContainer: { method: 'POST', path: '/containers/{id}/stop' },
+  execProcess: { method: 'POST', path: '/containers/{id}/processes' },
   listProcesses: { method: 'GET', path: '/containers/{id}/processes' },
   getProcess: { method: 'GET', path: '/containers/{id}/processes/{pid}' },
+  deleteProcess: { method: 'DELETE', path: '/containers/{id}/processes/{pid}' },
   signalProcess: { method: 'POST', path: '/containers/{id}/processes/{pid}/signal' },
+  resizeProcess: { method: 'POST', path: '/containers/{id}/processes/{pid}/resize' },
+  closeProcessInput: { method: 'POST', path: '/containers/{id}/processes/{pid}/close-stdin' },
+  waitProcess: { method: 'GET', path: '/containers/{id}/processes/{pid}/wait' },
   waitContainer: { method: 'GET', path: '/containers/{id}/wait' },
   pauseContainer: { method: 'POST', path: '/containers/{id}/pause' },
   resumeContainer: { method: 'POST', path: '/containers/{id}/resume' },
@@ -44,9 +49,14 @@ export type Operations = {
   startContainer: { data: types.StartContainerData, responses: types.StartContainerResponses }
   signalContainer: { data: types.SignalContainerData, responses: types.SignalContainerResponses }
   stopContainer: { data: types.StopContainerData, responses: types.StopContainerResponses }
+  execProcess: { data: types.ExecProcessData, responses: types.ExecProcessResponses }
   listProcesses: { data: types.ListProcessesData, responses: types.ListProcessesResponses }
   getProcess: { data: types.GetProcessData, responses: types.GetProcessResponses }
+  deleteProcess: { data: types.DeleteProcessData, responses: types.DeleteProcessResponses }
   signalProcess: { data: types.SignalProcessData, responses: types.SignalProcessResponses }
+  resizeProcess: { data: types.ResizeProcessData, responses: types.ResizeProcessResponses }
+  closeProcessInput: { data: types.CloseProcessInputData, responses: types.CloseProcessInputResponses }
+  waitProcess: { data: types.WaitProcessData, responses: types.WaitProcessResponses }
   waitContainer: { data: types.WaitContainerData, responses: types.WaitContainerResponses }
   pauseContainer: { data: types.PauseContainerData, responses: types.PauseContainerResponses }
   resumeContainer: { data: types.ResumeContainerData, responses: types.ResumeContainerResponses }
