@@ -1,7 +1,15 @@
 import t from 'tap'
-import { Daemon, type Reply } from '../support/daemon.ts'
+import { execFile } from 'node:child_process'
+import { createHash } from 'node:crypto'
+import { once } from 'node:events'
+import { access, writeFile } from 'node:fs/promises'
+import http from 'node:http'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import { Daemon, EventReader, type Reply } from '../support/daemon.ts'
 
-const daemon = await Daemon.start()
+const run = promisify(execFile)
+const daemon = await Daemon.start(['--log-segment-bytes', '1048576'])
 t.teardown(async () => await daemon.destroy())
 
 /** Runs a shell script as a container, to its end. */
@@ -80,4 +88,113 @@ t.test('each run has a log of its own, and the last ones are kept', async (t) =>
   t.equal((await daemon.get(`/containers/again/logs?runId=${runs[0]}`)).body.code, 'run_not_found', 'three are kept')
   const lost = lines(await daemon.get('/containers/again/logs', { ...ndjson, 'last-event-id': `${runs[0]}:0` }))
   t.match(lost, [{ type: 'lost', reason: 'run', bytes: null }, { type: 'output', data: texts[3] }], 'one who read a run that is not kept goes on with the latest')
+})
+
+/** An open stream of JSON lines. */
+async function stream (path: string): Promise<http.IncomingMessage> {
+  const request = http.get({ socketPath: daemon.socket, path, agent: false, headers: ndjson })
+  const [response] = await once(request, 'response') as [http.IncomingMessage]
+  return response.setEncoding('utf8')
+}
+
+async function collect (response: http.IncomingMessage): Promise<any[]> { // any: the wire
+  let rest = ''
+  const records = []
+  for await (const chunk of response) {
+    const parts = (rest + String(chunk)).split('\n')
+    rest = parts.pop() ?? ''
+    for (const part of parts) records.push(JSON.parse(part))
+  }
+  return records
+}
+
+t.test('a follower hears each line, over kill -9 of the daemon, and the end', async (t) => {
+  const bundle = await daemon.bundle('live', ['/bin/sh', '-c', 'i=0; while [ $i -lt 300 ]; do echo $i; i=$((i+1)); sleep 0.01; done'])
+  await daemon.post('/containers', { id: 'live', bundle })
+  const until = Date.now() / 1000 + 1
+  const timed = daemon.get(`/containers/live/logs?follow=true&until=${until}&timestamps=true`)
+  const path = '/containers/live/logs?follow=true'
+  const before = await new EventReader(daemon.socket, path).open()
+  await before.next(({ data }) => data.data?.includes('50\n') === true)
+  const first = await timed
+  for (const line of first.text.trimEnd().split('\n')) t.ok(Date.parse(line.slice(0, 30)) <= until * 1000, 'nothing after its time')
+  await daemon.stop('SIGKILL')
+  while (!before.ended) await new Promise((resolve) => before.request.once('close', resolve))
+  await daemon.launch(['--log-segment-bytes', '1048576'])
+  const after = await new EventReader(daemon.socket, path, { 'last-event-id': before.events.at(-1)?.id ?? '' }).open()
+  await after.next(({ event }) => event === 'End', 60)
+  const text = [...before.events, ...after.events].map(({ data }) => data.data ?? '').join('')
+  t.equal(text, Array.from({ length: 300 }, (_, i) => `${i}\n`).join(''))
+  before.close()
+  after.close()
+})
+
+t.test('a flood over rotation: every byte is accounted for, for one who follows and for one who sleeps', async (t) => {
+  // LOG_LINES=120000000 is about 1 GB.
+  const lines = Number(process.env.LOG_LINES ?? 1_500_000)
+  const bundle = await daemon.bundle('flood', ['/bin/sh', '-c', `while [ ! -e /tmp/go ]; do sleep 0.05; done; busybox seq 1 ${lines}`])
+  await daemon.post('/containers', { id: 'flood', bundle })
+  const [follower, sleeper] = [await stream('/containers/flood/logs?follow=true'), await stream('/containers/flood/logs?follow=true')]
+  await writeFile(join(daemon.directory, 'bundles/flood/rootfs/tmp/go'), '')
+  const following = collect(follower)
+  t.match((await daemon.get('/containers/flood/wait')).body, { status: 0 }, 'the container was not held up by a reader that sleeps')
+  for (const [name, records] of [['follower', await following], ['sleeper', await collect(sleeper)]] as const) {
+    let offset = 0
+    let line = ''
+    let next: number | undefined = 1
+    let wrong = 0
+    let lost = 0
+    for (const record of records) {
+      offset += record.type === 'lost' ? record.bytes : 16 + Buffer.byteLength(record.data)
+      if (record.offset !== offset) wrong++
+      if (record.type === 'lost') {
+        // The line in which it begins again is known by the one after it.
+        lost++
+        next = undefined
+        line = ''
+        continue
+      }
+      const parts: string[] = (line + record.data).split('\n')
+      line = parts.pop() ?? ''
+      if (next === undefined && parts.length > 0) {
+        parts.shift()
+        next = parts.length > 0 ? Number(parts[0]) : undefined
+      }
+      for (const part of parts) {
+        if (next !== undefined && Number(part) !== next++) wrong++
+      }
+    }
+    t.equal(wrong, 0, `${name}: offsets and lines follow on one another`)
+    t.equal(next, lines + 1, `${name}: it comes to the end`)
+    if (name === 'sleeper') t.ok(lost > 0, 'and is told what was written over')
+    if (lost === 0) {
+      const hash = createHash('sha256')
+      for (let i = 1; i <= lines; i++) hash.update(`${i}\n`)
+      t.equal(createHash('sha256').update(records.map(({ data }) => data).join('')).digest('hex'), hash.digest('hex'), `${name}: digest`)
+    }
+  }
+})
+
+t.test('a full disk holds up nobody; what it cost is told in its place, to the byte', async (t) => {
+  const bundle = await daemon.bundle('full', ['/bin/sh', '-c', 'head -c 500000 /dev/zero; touch /tmp/full; while [ ! -e /tmp/room ]; do sleep 0.05; done; echo room; head -c 500000 /dev/zero; echo end'])
+  const rootfs = join(daemon.directory, 'bundles/full/rootfs/tmp')
+  const { body } = await daemon.post('/containers', { id: 'full', bundle, start: false })
+  const directory = join(daemon.root, 'containers/full', body.runId)
+  await run('mount', ['-t', 'tmpfs', '-o', 'size=128k', 'tmpfs', directory])
+  t.teardown(async () => await run('umount', ['-l', directory]))
+  const follower = collect(await stream('/containers/full/logs?follow=true'))
+  await daemon.post('/containers/full/start')
+  // It comes this far only if the full disk did not hold it up.
+  while (!await access(join(rootfs, 'full')).then(() => true, () => false)) await new Promise((resolve) => setTimeout(resolve, 20))
+  await run('mount', ['-o', 'remount,size=8m', directory])
+  await writeFile(join(rootfs, 'room'), '')
+  t.match((await daemon.get('/containers/full/wait')).body, { status: 0 })
+  const records = await follower
+  const sum = (type: string): number => records.filter((record) => record.type === type).reduce((bytes, { data, bytes: lost }) => bytes + (data === undefined ? lost : Buffer.byteLength(data)), 0)
+  t.ok(sum('lost') > 300_000)
+  t.equal(sum('output') + sum('lost'), 1_000_000 + 5 + 4)
+  t.ok(records.every(({ type, reason }) => type === 'output' || reason === 'disk'))
+  const place = records.findLastIndex(({ type }) => type === 'lost')
+  t.ok(/^\0*room\n\0{500000}end\n$/.test(records.slice(place + 1).map(({ data }) => data).join('')), 'between what came before and after')
+  t.ok(/\[longshore: \d+ bytes of output could not be written to the disk\]\n/.test((await daemon.get('/containers/full/logs')).text))
 })

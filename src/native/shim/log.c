@@ -79,6 +79,12 @@ void log_write(struct process *process, int stream, const char *bytes, size_t le
   log->lost += (int64_t) length;
 }
 
+/* No more output comes that could bring what was lost before it into the log. */
+void log_finish(struct process *process) {
+  struct log *log = &process->log;
+  if (log->lost_untold > 0 && append(process, STREAM_LOST, (const char *) &log->lost_untold, sizeof log->lost_untold)) log->lost_untold = 0;
+}
+
 void log_sync(const struct process *process) {
   if (process->log.segment >= 0) (void) fsync(process->log.segment); /* a disk that cannot is no reason to stop */
 }

@@ -72,6 +72,7 @@ bool drain(struct process *process, int stream, size_t limit) {
       break;
     } else {
       close_output(process, stream);
+      if (output_ended(process)) log_finish(process);
     }
   }
   follow_look(process);

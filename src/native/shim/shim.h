@@ -128,6 +128,7 @@ void console_resize(const struct process *process, struct window window);
 void console_name(const struct process *process, char *name, size_t size);
 
 void log_write(struct process *process, int stream, const char *bytes, size_t length);
+void log_finish(struct process *process);
 void log_sync(const struct process *process);
 
 void input_take(struct process *process, uint32_t tag, const char *bytes, size_t length);
