@@ -5,7 +5,7 @@ node := scripts/node.sh
 sources := $(shell find src -name '*.ts' 2>/dev/null)
 
 .DEFAULT_GOAL := build
-.PHONY: FORCE help setup build native demo test chaos chaos-bugs start lint types bench compare openapi client install install-unit uninstall clean
+.PHONY: FORCE help setup build native demo test chaos chaos-bugs fuzz soak start lint types bench compare openapi client install install-unit uninstall clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -43,6 +43,15 @@ chaos: build ## kill the daemon 1,000 times under load and check what was told; 
 
 chaos-bugs: build ## put known mistakes back in, one at a time, and see that the chaos run finds each
 	@$(node) node test/chaos/bugs.ts $(ARGS)
+
+fuzz: build ## libFuzzer over the parsers of the shim, SECONDS (60) each, then every route with random requests
+	@scripts/setup.sh fuzz
+	@$(node) test/native/fuzz.sh "$(CURDIR)" $(or $(SECONDS),60)
+	@RUNS=$(or $(RUNS),2000) $(node) node test/e2e/routes.test.ts | grep -vE '^ *(ok|$$)'
+
+soak: build ## 10,000 lifecycles: memory, descriptors, processes, mounts and cgroups must stay; ARGS="--rounds 1000"
+	@scripts/setup.sh demo
+	@$(node) node test/chaos/soak.ts $(ARGS)
 
 start: build ## run the daemon in the foreground; ARGS="--listen 127.0.0.1:7080" and the like
 	@exec bin/longshored $(ARGS)

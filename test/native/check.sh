@@ -46,5 +46,15 @@ for report in "$logs"/*.asan.* "$logs"/*.ubsan.*; do
   head -40 "$report"
   failed=$((failed + 1))
 done
+# A short run of each fuzzer where clang is there; `make fuzz` goes on for longer, and installs it.
+if "$top/test/native/fuzz.sh" --can "$top"; then
+  line=$("$top/test/native/fuzz.sh" "$top" 4 2>&1 | tee "$logs/fuzz.log" | tail -n 1)
+  read -r ok _ bad _ <<<"$line"
+  [ "$bad" = 0 ] || tail -n 80 "$logs/fuzz.log"
+  passed=$((passed + ok))
+  failed=$((failed + bad))
+else
+  echo 'no fuzzing: clang has no libFuzzer here'
+fi
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]
