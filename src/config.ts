@@ -26,6 +26,7 @@ export type Config = {
   maxQueuedTasks: number
   maxRuntimeCalls: number
   maxSubscribers: number
+  metricsContainers: number
   maxOutputReaders: number
   logSegmentBytes: number
   logSegments: number
@@ -82,6 +83,7 @@ export function loadConfig (argv: string[], version: string): Config {
     .addOption(option('--max-queued-tasks <n>', 'Tasks under way at once; past it requests are answered 503', 'LONGSHORE_MAX_QUEUED_TASKS').default(1024).argParser(integer(1, 1e6)))
     .addOption(option('--max-runtime-calls <n>', 'Calls of the runtime at once', 'LONGSHORE_MAX_RUNTIME_CALLS').default(Math.max(4, cpus().length * 2)).argParser(integer(1, 1024)))
     .addOption(option('--max-subscribers <n>', 'Event streams at once', 'LONGSHORE_MAX_SUBSCRIBERS').default(20_000).argParser(integer(1, 1e6)))
+    .addOption(option('--metrics-containers <n>', 'Containers that have metrics of their own in /metrics, the oldest first', 'LONGSHORE_METRICS_CONTAINERS').default(500).argParser(integer(0, 100_000)))
     .addOption(option('--log-segment-bytes <n>', "Size at which a container's output goes on in a new file", 'LONGSHORE_LOG_SEGMENT_BYTES').default(4 * 1024 * 1024).argParser(integer(4096, 2 ** 40)))
     .addOption(option('--log-segments <n>', "Files of a run's output that are kept", 'LONGSHORE_LOG_SEGMENTS').default(4).argParser(integer(1, 16)))
     .addOption(option('--log-runs <n>', 'Runs of a container whose output is kept, the latest included', 'LONGSHORE_LOG_RUNS').default(3).argParser(integer(1, 1000)))
@@ -93,7 +95,7 @@ export function loadConfig (argv: string[], version: string): Config {
     root: string, state: string, socket?: string, listen?: { host: string, port: number }, tokenFile?: string, allowedHost?: string[], allowedOrigin?: string[]
     runtime: string, runtimeArg?: string[], startTimeout: number, reconcileInterval: number, retainEvents: number, retainDays: number, retainBytes: number, heartbeat: number
     sessionLifetime: number
-    maxQueuedTasks: number, maxRuntimeCalls: number, maxSubscribers: number, logSegmentBytes: number, logSegments: number, logRuns: number, maxOutputReaders: number, logLevel: string
+    maxQueuedTasks: number, maxRuntimeCalls: number, maxSubscribers: number, metricsContainers: number, logSegmentBytes: number, logSegments: number, logRuns: number, maxOutputReaders: number, logLevel: string
   }>()
   const root = resolve(given.root)
   const state = resolve(given.state)

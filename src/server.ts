@@ -9,6 +9,7 @@ import { fastifySSE } from '@fastify/sse'
 import swagger from '@fastify/swagger'
 import Fastify, { LogController, type FastifyBaseLogger, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
 import { LongshoreError } from './errors.ts'
+import { ContainerMetrics } from './container-metrics.ts'
 import type { Config } from './config.ts'
 import type { Hub } from './events/hub.ts'
 import type { Journal } from './events/journal.ts'
@@ -26,9 +27,12 @@ import { processRoutes } from './routes/processes.ts'
 import { Readers } from './routes/readers.ts'
 import { resourceRoutes } from './routes/resources.ts'
 import { sessionRoutes } from './routes/session.ts'
+import { statsRoutes } from './routes/stats.ts'
 import { systemRoutes } from './routes/system.ts'
 import { taskRoutes } from './routes/tasks.ts'
+import { topRoutes } from './routes/top.ts'
 import { waitRoutes } from './routes/wait.ts'
+import { Sampler } from './runtime/sampler.ts'
 import * as schemas from './schemas/index.ts'
 import type { Supervisor } from './supervisor/supervisor.ts'
 
@@ -50,10 +54,14 @@ const shared = [schemas.Resources, schemas.ResourcesPatch, schemas.UpdateRequest
   schemas.Event, schemas.EventPage, schemas.ExecRequest, schemas.ExecResult, schemas.ResizeRequest, schemas.OutputRecord, schemas.LostRecord, schemas.Problem, schemas.TaskResource, schemas.TaskList, schemas.Version, schemas.Info, schemas.Health, schemas.Ready,
   schemas.Session, schemas.SessionRequest]
 
+const measured = [schemas.Pressure, schemas.Stats, schemas.StatsList, schemas.HostProcess, schemas.HostProcessList]
+
 /** The HTTP application: everything but the sockets it listens on. */
 export async function buildServer (parts: ServerParts): Promise<FastifyInstance> {
   const { config, supervisor, journal, hub, metrics, tokens, version, idempotencyDirectory, logger } = parts
   const validator = AjvCompiler()
+  const sampler = new Sampler()
+  const containerMetrics = new ContainerMetrics({ sampler, containers: () => supervisor.containers.values(), limit: config.metricsContainers })
   const app = Fastify({
     loggerInstance: logger,
     bodyLimit,
@@ -91,7 +99,7 @@ export async function buildServer (parts: ServerParts): Promise<FastifyInstance>
   })
   noteRoutes(app)
   problemHandlers(app)
-  for (const schema of shared) app.addSchema(schema)
+  for (const schema of [...shared, ...measured]) app.addSchema(schema)
   await app.register(swagger, {
     openapi: {
       openapi: '3.1.0',
@@ -138,12 +146,14 @@ export async function buildServer (parts: ServerParts): Promise<FastifyInstance>
   await app.register(processRoutes, { supervisor })
   await app.register(waitRoutes, { supervisor })
   await app.register(resourceRoutes, { supervisor })
+  await app.register(statsRoutes, { supervisor, sampler })
+  await app.register(topRoutes, { supervisor })
   await app.register(eventRoutes, { journal, hub, supervisor, maxSubscribers: config.maxSubscribers })
   await app.register(logRoutes, { supervisor, heartbeatSeconds: config.heartbeat, readers })
   await app.register(attachRoutes, { supervisor, heartbeatSeconds: config.heartbeat, readers })
   await app.register(taskRoutes, { supervisor })
   await app.register(sessionRoutes, { guard, sessions, remote: (request: FastifyRequest) => remote.has(request.raw) })
-  await app.register(systemRoutes, { supervisor, metrics, version })
+  await app.register(systemRoutes, { supervisor, metrics, containerMetrics, version })
   await app.ready()
   return app
 }

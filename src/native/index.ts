@@ -36,6 +36,12 @@ type NativeFanout = {
   close: () => void
 }
 
+/** Files that are read together again and again; see openSet(). */
+export type FileSet = { close: () => void }
+
+/** null: it could not be read. `at`: milliseconds of CLOCK_MONOTONIC, before the first was read */
+export type FileTexts = { texts: (string | null)[], at: number }
+
 type Addon = {
   Fanout: new (deliver: (notices: Uint32Array) => void) => NativeFanout
   Monitor: new (deliver: (numbers: Float64Array, packets: Uint8Array) => void) => NativeMonitor
@@ -44,6 +50,8 @@ type Addon = {
   notify: (path: string, text: string) => void
   now: () => bigint
   fileSteps: (steps: readonly object[]) => Promise<(string | boolean | undefined)[]>
+  FileSet: new (paths: string[], kept: number) => FileSet
+  readSets: (sets: FileSet[], limit: number) => Promise<FileTexts>
 }
 
 const buildDirectory = new URL('../../build/', import.meta.url)
@@ -160,4 +168,22 @@ export function sdNotify (text: string): void {
 /** Nanoseconds since 1970, of the clock that the shims stamp exits with (CLOCK_REALTIME, clock_gettime(2)). */
 export function nowNs (): bigint {
   return addon.now()
+}
+
+/**
+ * Names files for readSets(). The first `kept` of them stay open from their first reading on, until close(), after which they are
+ * opened again when they are read again. Only for files whose text the kernel makes anew for every reader (of the cgroup file system).
+ */
+export function openSet (paths: string[], kept: number): FileSet {
+  return new addon.FileSet(paths, kept)
+}
+
+/** Reads all files of all sets in one call off the event loop, `limit` bytes of each at most; the texts come one after another. Rejects with EMFILE, ENFILE or ENOMEM. */
+export function readSets (sets: FileSet[], limit: number): Promise<FileTexts> {
+  return addon.readSets(sets, limit)
+}
+
+/** Reads many small files in one call off the event loop, as readSets() does. */
+export function readFiles (paths: string[], limit: number): Promise<FileTexts> {
+  return addon.readSets([new addon.FileSet(paths, 0)], limit)
 }

@@ -4,6 +4,8 @@ import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import { Type, type Static } from 'typebox'
 import { describeRuntime, type RuntimeInfo } from '../runtime/oci.ts'
 import { Health, Info, Ready, Version, ref } from '../schemas/index.ts'
+import type { ContainerMetrics } from '../container-metrics.ts'
+import { grants, selected } from '../http/auth.ts'
 import type { Metrics } from '../metrics.ts'
 import type { Supervisor } from '../supervisor/supervisor.ts'
 import { problems } from './problems.ts'
@@ -13,7 +15,7 @@ const runtimesKeptMs = 60_000
 const tags = ['system']
 
 /** The daemon itself: what it is, how it is, and its description. */
-export async function systemRoutes (plain: FastifyInstance, { supervisor, metrics, version }: { supervisor: Supervisor, metrics: Metrics, version: string }): Promise<void> {
+export async function systemRoutes (plain: FastifyInstance, { supervisor, metrics, containerMetrics, version }: { supervisor: Supervisor, metrics: Metrics, containerMetrics: ContainerMetrics, version: string }): Promise<void> {
   const app = plain.withTypeProvider<TypeBoxTypeProvider>()
   const { journal, cgroups, bootId, runtime, maxQueuedTasks } = supervisor.options
   let runtimes: { at: number, found: Promise<RuntimeInfo[]> } | undefined
@@ -62,7 +64,11 @@ export async function systemRoutes (plain: FastifyInstance, { supervisor, metric
   app.get('/metrics', {
     logLevel: 'warn',
     schema: { operationId: 'getMetrics', tags, summary: 'Prometheus metrics', response: { 200: { description: 'Prometheus text format', content: { 'text/plain': { schema: Type.String() } } }, ...problems(401, 403, 429, 500) } }
-  }, async (_request, reply) => await reply.type(metrics.registry.contentType).send(await metrics.registry.metrics()))
+  }, async (request, reply) => {
+    const selector = grants.get(request)?.labels
+    const [own, containers] = await Promise.all([metrics.registry.metrics(), containerMetrics.text(selector === undefined ? undefined : (labels) => selected(selector, labels))])
+    return await reply.type(metrics.registry.contentType).send(own + containers)
+  })
 
   app.get('/openapi.json', {
     schema: { operationId: 'getOpenapiJson', tags, summary: 'This description, as JSON', response: { 200: { description: 'OpenAPI 3.1', content: { 'application/json': { schema: Type.Unknown() } } }, ...problems(401, 403, 429) } }

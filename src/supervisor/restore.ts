@@ -19,7 +19,7 @@ import { loadExecs, restoreExecs } from './restore-execs.ts'
 import { startFailed } from './start.ts'
 import type { Supervisor } from './supervisor.ts'
 import { Task } from './task.ts'
-import { finishUpdate } from './update.ts'
+import { adoptTold, finishUpdate } from './update.ts'
 import { tearDown } from './teardown.ts'
 
 const atOnce = 16
@@ -95,6 +95,7 @@ async function load (supervisor: Supervisor, directory: string, name: string): P
  * who has seen an event may be shown an older state. False for a container that was told to be gone; its directory goes.
  */
 async function align (supervisor: Supervisor, container: Container): Promise<boolean> {
+  await adoptTold(supervisor, container)
   const { run } = container
   if (run === null) return true
   const { journal } = supervisor.options

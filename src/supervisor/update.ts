@@ -70,23 +70,10 @@ export class UpdateTask extends Task<ContainerView> {
     return container.view()
   }
 
-  /** The daemon before this one ended in the middle of an update. */
+  /** The daemon before this one ended in the middle of an update, and had told nobody. */
   async #redo (supervisor: Supervisor, container: Container): Promise<void> {
     const { pending } = container
     if (pending === undefined) return
-    const { journal } = supervisor.options
-    let { after } = journal.locate(pending.after)
-    while (after < journal.head) {
-      const { entries, reached } = await journal.read({ after, limit: 1, filter: { containers: [container.id], types: ['StateUpdate'] } })
-      const [told] = entries
-      if (told !== undefined) {
-        container.lastEventId = journal.positionId(told.seq)
-        adopt(container, pending)
-        supervisor.save(container)
-        return
-      }
-      after = reached
-    }
     try {
       await this.#apply(supervisor, container, pending)
     } catch (error) {
@@ -156,7 +143,22 @@ async function putBack (supervisor: Supervisor, container: Container, cgroup: Co
   if (wrong.length > 0) supervisor.log.error({ container: container.id, wrong }, 'after an update that was refused, some limits of the container could not be put back')
 }
 
-/** For a container whose record says that an update was under way. */
+/** An update that the daemon before this one had told, but not yet written down: before anybody sees the container. */
+export async function adoptTold ({ options: { journal } }: Supervisor, container: Container): Promise<void> {
+  const { pending } = container
+  if (pending === undefined) return
+  let { after } = journal.locate(pending.after)
+  while (after < journal.head) {
+    const { entries, reached } = await journal.read({ after, limit: 1, filter: { containers: [container.id], types: ['StateUpdate'] } })
+    if (entries.length > 0) {
+      adopt(container, pending)
+      return
+    }
+    after = reached
+  }
+}
+
+/** For a container whose record says that an update is under way that nobody was told of. */
 export async function finishUpdate (supervisor: Supervisor, container: Container): Promise<void> {
   if (container.pending === undefined) return
   await supervisor.send(new UpdateTask({ containerId: container.id, change: 'redo' }))

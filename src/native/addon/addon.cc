@@ -14,6 +14,7 @@
 #include "fanout.h"
 #include "file_errand.h"
 #include "monitor.h"
+#include "read_files.h"
 #include "unique_fd.h"
 
 const char* ErrnoName(int error) {
@@ -72,6 +73,8 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("notify", Napi::Function::New<Notify>(env));
   exports.Set("fileSteps", Napi::Function::New<FileSteps>(env));
   exports.Set("now", Napi::Function::New<Now>(env));
+  exports.Set("FileSet", FileSet::Define(env));
+  exports.Set("readSets", Napi::Function::New<ReadSets>(env));
   return exports;
 }
 
