@@ -1,4 +1,4 @@
-// Made by `make openapi` from openapi.yaml, sha256 f6a0edbf31887b17a449ca08d74aa811bd6431f6d8653ba5d76f4c03d2b1ef2e
+// Made by `make openapi` from openapi.yaml, sha256 7e2e38996b2a76e2a8aa35184a7ee44bb5841a69af3639c48cd679c7448ea9ae
 
 import type * as types from './types.gen.ts'
 
@@ -22,6 +22,9 @@ export const operations = {
   waitContainer: { method: 'GET', path: '/containers/{id}/wait' },
   pauseContainer: { method: 'POST', path: '/containers/{id}/pause' },
   resumeContainer: { method: 'POST', path: '/containers/{id}/resume' },
+  getContainerStats: { method: 'GET', path: '/containers/{id}/stats' },
+  listStats: { method: 'GET', path: '/stats' },
+  listContainerPids: { method: 'GET', path: '/containers/{id}/top' },
   streamEvents: { method: 'GET', path: '/events' },
   streamContainerEvents: { method: 'GET', path: '/containers/{id}/events' },
   containerLogs: { method: 'GET', path: '/containers/{id}/logs' },
@@ -60,6 +63,9 @@ export type Operations = {
   waitContainer: { data: types.WaitContainerData, responses: types.WaitContainerResponses }
   pauseContainer: { data: types.PauseContainerData, responses: types.PauseContainerResponses }
   resumeContainer: { data: types.ResumeContainerData, responses: types.ResumeContainerResponses }
+  getContainerStats: { data: types.GetContainerStatsData, responses: types.GetContainerStatsResponses }
+  listStats: { data: types.ListStatsData, responses: types.ListStatsResponses }
+  listContainerPids: { data: types.ListContainerPidsData, responses: types.ListContainerPidsResponses }
   streamEvents: { data: types.StreamEventsData, responses: types.StreamEventsResponses }
   streamContainerEvents: { data: types.StreamContainerEventsData, responses: types.StreamContainerEventsResponses }
   containerLogs: { data: types.ContainerLogsData, responses: types.ContainerLogsResponses }
