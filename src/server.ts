@@ -15,6 +15,7 @@ import type { Hub } from './events/hub.ts'
 import type { Journal } from './events/journal.ts'
 import { Guard, cookieNames } from './http/auth.ts'
 import { idempotency } from './http/idempotency.ts'
+import { LazyLog } from './http/lazy-log.ts'
 import { noteRoutes, problemHandlers, sendProblem } from './http/problem.ts'
 import { Sessions } from './http/sessions.ts'
 import type { Tokens } from './http/tokens.ts'
@@ -69,6 +70,7 @@ export async function buildServer (parts: ServerParts): Promise<FastifyInstance>
     http: { shouldUpgradeCallback },
     logController: new LogController({ disableRequestLogging: true }),
     requestIdHeader: false,
+    childLoggerFactory: (parent, bindings, options) => new LazyLog(parent, bindings, options) as unknown as FastifyBaseLogger,
     genReqId: (request) => {
       const given = request.headers['x-request-id']
       return typeof given === 'string' && requestIdPattern.test(given) ? given : randomUUID()
@@ -125,9 +127,16 @@ export async function buildServer (parts: ServerParts): Promise<FastifyInstance>
   })
   await app.register(fastifySSE, { heartbeatInterval: 0 })
 
-  app.addHook('onRequest', async (request, reply) => { reply.header('x-request-id', request.id) })
+  // Hooks with a callback, not async, wherever all requests come by: each promise is a turn that a signal would wait for.
+  app.addHook('onRequest', (request, reply, done) => {
+    reply.header('x-request-id', request.id)
+    done()
+  })
   // An upgrade that was refused: no HTTP parser looks after its socket any more, so nothing else would close it.
-  app.addHook('onResponse', async ({ raw }) => { if ((raw as { upgrade?: boolean }).upgrade === true) raw.socket.destroySoon() })
+  app.addHook('onResponse', ({ raw }, _reply, done) => {
+    if ((raw as { upgrade?: boolean }).upgrade === true) raw.socket.destroySoon()
+    done()
+  })
   await app.register(cookie)
   tokens.log = logger
   const sessions = new Sessions({ path: join(config.root, 'sessions.json'), tokens, lifetimeSeconds: config.sessionLifetime, log: logger })

@@ -57,9 +57,17 @@ export class Guard {
   constructor (app: FastifyInstance, options: GuardOptions) {
     this.#options = options
     const { labelsOf } = options
-    app.addHook('onRequest', async (request, reply) => {
-      checkOrigin(request, options)
-      if (!options.remote(request)) return
+    app.addHook('onRequest', (request, reply, done) => {
+      try {
+        checkOrigin(request, options)
+      } catch (error) {
+        done(error as Error)
+        return
+      }
+      if (options.remote(request)) admit(request, reply).then(() => done(), done)
+      else done()
+    })
+    const admit = async (request: FastifyRequest, reply: FastifyReply): Promise<void> => {
       const needed = needs(request)
       if (needed === 'anyone') return
       const grant = await this.#grant(request)
@@ -68,13 +76,13 @@ export class Guard {
       const one = this.#open.add(carrierOf(reply), grant)
       open.set(request, one)
       reply.raw.once('close', () => { if (!one.moved) this.#open.delete(one) })
-    })
-    app.addHook('preHandler', async (request) => {
+    }
+    app.addHook('preHandler', (request, _reply, done) => {
       const selector = grants.get(request)?.labels
       const id = (request.params as { id?: string } | undefined)?.id
-      if (selector === undefined || id === undefined || request.routeOptions.url?.startsWith('/containers/') !== true) return
       // One that the token does not cover looks like one that does not exist.
-      if (!selected(selector, labelsOf(id) ?? {})) throw new LongshoreError('container_not_found', `there is no container ${id}`)
+      const hidden = selector !== undefined && id !== undefined && request.routeOptions.url?.startsWith('/containers/') === true && !selected(selector, labelsOf(id) ?? {})
+      done(hidden ? new LongshoreError('container_not_found', `there is no container ${id}`) : undefined)
     })
     const timer = setInterval(() => {
       if (this.#open.size > 0) options.tokens.refresh().then(() => this.sweep(), () => {})

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { mkdir, readdir, stat, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { FastifyInstance, FastifyRequest } from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { LongshoreError } from '../errors.ts'
 import { readIfThere, writeWhole } from '../runtime/files.ts'
 import { grants } from './auth.ts'
@@ -37,9 +37,14 @@ export async function idempotency (app: FastifyInstance, options: { directory: s
   timer.unref()
   app.addHook('onClose', async () => clearInterval(timer))
 
-  app.addHook('preHandler', async (request, reply) => {
+  app.addHook('preHandler', (request, reply, done) => {
     const key = request.headers['idempotency-key']
-    if (request.method !== 'POST' || key === undefined) return
+    if (request.method !== 'POST' || key === undefined) done()
+    else recall(request, reply, key).then((answered) => { if (!answered) done() }, done)
+  })
+
+  /** True when the answer that was kept was given. */
+  const recall = async (request: FastifyRequest, reply: FastifyReply, key: string | string[]): Promise<boolean> => {
     if (typeof key !== 'string' || !keyPattern.test(key)) {
       throw new LongshoreError('bad_request', 'Idempotency-Key must be 1 to 255 printable characters', { extra: { errors: [{ field: 'Idempotency-Key', rule: 'must be 1 to 255 printable characters' }] } })
     }
@@ -52,17 +57,22 @@ export async function idempotency (app: FastifyInstance, options: { directory: s
     const kept = text === undefined ? undefined : JSON.parse(text) as Kept
     if (kept === undefined || Date.now() - kept.at > keptMs) {
       handled.set(request, { name, fingerprint })
-      return
+      return false
     }
     underWay.delete(name)
     if (kept.fingerprint !== fingerprint) throw new LongshoreError('idempotency_key_reused', 'this Idempotency-Key was used with another request in the last 24 h')
     reply.code(kept.status).headers({ ...kept.headers, 'idempotency-replayed': 'true' }).serializer(String)
     await reply.send(kept.body)
+    return true
+  }
+
+  app.addHook('onSend', (request, reply, payload, done) => {
+    const mine = handled.get(request)
+    if (mine === undefined) done(null, payload)
+    else keep(mine, request, reply, payload).then(() => done(null, payload), done)
   })
 
-  app.addHook('onSend', async (request, reply, payload) => {
-    const mine = handled.get(request)
-    if (mine === undefined) return payload
+  const keep = async (mine: { name: string, fingerprint: string }, request: FastifyRequest, reply: FastifyReply, payload: unknown): Promise<void> => {
     handled.delete(request)
     try {
       if (reply.statusCode < 500) {
@@ -79,6 +89,5 @@ export async function idempotency (app: FastifyInstance, options: { directory: s
     } finally {
       underWay.delete(mine.name)
     }
-    return payload
-  })
+  }
 }

@@ -5,6 +5,7 @@ import type { Task } from '../supervisor/task.ts'
 /** True when the client asked not to wait (RFC 7240). */
 export function wantsNoWait (request: FastifyRequest): boolean {
   const prefer = request.headers.prefer
+  if (prefer === undefined) return false
   return [prefer].flat().some((value) => value?.split(',').some((part) => part.trim().toLowerCase() === 'respond-async') === true)
 }
 

@@ -52,9 +52,11 @@ export async function containerRoutes (plain: FastifyInstance, { supervisor }: {
       return at === -1 ? { key: text, value: undefined } : { key: text.slice(0, at), value: text.slice(at + 1) }
     })
     const selector = grants.get(request)?.labels
-    const items = supervisor.list().filter((container) => (status === undefined || status.includes(container.status)) &&
+    const items = supervisor.all().filter((container) => (status === undefined || status.includes(container.shownStatus)) &&
       labelsMatch(wanted, container.labels) && (selector === undefined || selected(selector, container.labels)))
-    return paginate(items, ({ createdAt, id }) => `${createdAt} ${id}`, limit, cursor)
+    // Only what is on the page is described: of a thousand a tenth, as a rule.
+    const page = paginate(items, ({ createdAt, id }) => `${createdAt} ${id}`, limit, cursor)
+    return { ...page, items: page.items.map((container) => container.view()) }
   })
 
   app.get('/containers/:id', {

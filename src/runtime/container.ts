@@ -297,6 +297,11 @@ export class Container {
     for (const listener of [...this.#listeners]) listener(change)
   }
 
+  /** as view() shows it */
+  get shownStatus (): Status {
+    return this.#held?.status ?? this.status
+  }
+
   view (): ContainerView {
     if (this.#held !== undefined) return this.#held
     return {

@@ -45,6 +45,8 @@ export type SupervisorOptions = {
 }
 
 const finishedKept = 1000
+/** milliseconds between looks at the deadlines of tasks */
+const expiryLook = 50
 /** seconds that an aborted runtime call has to end before its shim is killed */
 const abortGrace = 5
 
@@ -67,6 +69,9 @@ export class Supervisor {
   readonly #tasks = new Map<string, Task<unknown>>()
   readonly #finished: string[] = []
   readonly waits = new Waits()
+  /** those whose senders have a deadline, which is looked at while there are any */
+  readonly #expiring = new Set<Task<unknown>>()
+  #expiry: NodeJS.Timeout | undefined
   #unsettled = 0
   #waiting = 0
   #runtimeCalls = 0
@@ -111,8 +116,7 @@ export class Supervisor {
     }
     this.#tasks.set(task.id, task)
     this.#unsettled++
-    const timer = task.internal ? undefined : setTimeout(() => task.expire(), task.timeout * 1000)
-    timer?.unref()
+    if (!task.internal) this.#expireIn(task)
     const run = async (): Promise<void> => {
       task.startedAt = new Date()
       task.step = task.kind
@@ -122,7 +126,6 @@ export class Supervisor {
         task.fail(error)
         if (task.error?.code === 'internal') this.log.error({ err: error, task: task.id, kind: task.kind, container: task.containerId }, 'a task failed')
       }
-      clearTimeout(timer)
       this.#finish(task)
     }
     if (task.lane === 'free' || task.containerId === undefined) {
@@ -174,8 +177,13 @@ export class Supervisor {
 
   /** Throws not_ready until every container of an earlier daemon is known, so that what is missing is really gone. */
   list (): ContainerView[] {
+    return this.all().map((container) => container.view())
+  }
+
+  /** All containers, in the order of their creation; throws while that is not known yet. */
+  all (): Container[] {
     if (!this.ready && !this.listed) throw this.#restoring()
-    return [...this.containers.values()].map((container) => container.view())
+    return [...this.containers.values()]
   }
 
   /** How many containers have each status. */
@@ -297,7 +305,25 @@ export class Supervisor {
     return undefined
   }
 
+  /** One timer looks after the deadlines of all: a task of its own would pay for one that nearly always is for nothing. */
+  #expireIn (task: Task<unknown>): void {
+    task.expiresAt = performance.now() + task.timeout * 1000
+    this.#expiring.add(task)
+    this.#expiry ??= setInterval(() => {
+      const now = performance.now()
+      for (const late of this.#expiring) {
+        if (late.expiresAt > now) continue
+        this.#expiring.delete(late)
+        late.expire()
+      }
+      if (this.#expiring.size > 0) return
+      clearInterval(this.#expiry)
+      this.#expiry = undefined
+    }, expiryLook).unref()
+  }
+
   #finish (task: Task<unknown>): void {
+    this.#expiring.delete(task)
     this.#unsettled--
     if (task.kind === 'get') {
       this.#tasks.delete(task.id)

@@ -5,6 +5,14 @@ import type { Supervisor } from './supervisor.ts'
 
 export type TaskKind = 'create' | 'start' | 'signal' | 'stop' | 'exit' | 'exec' | 'exec-exit' | 'delete' | 'get' | 'pause' | 'resume' | 'update'
 
+/** of this daemon, so that ids differ over restarts; the rest of an id is a number, which costs nothing */
+const idPrefix = randomBytes(6).toString('hex')
+let ids = 0
+
+function newTaskId (): string {
+  return `${idPrefix}${(++ids).toString(16).padStart(8, '0')}`
+}
+
 /** Who asked: told in the events that a task causes. */
 export type TaskContext = { requestId?: string }
 
@@ -13,7 +21,7 @@ export type TaskContext = { requestId?: string }
  * answered earlier, by its deadline (`answer`), while the work goes on.
  */
 export abstract class Task<T> {
-  readonly id = randomBytes(10).toString('hex')
+  readonly id = newTaskId()
   abstract readonly kind: TaskKind
   readonly containerId: string | undefined
   readonly requestId: string | undefined
@@ -31,23 +39,37 @@ export abstract class Task<T> {
   startedAt: Date | undefined
   finishedAt: Date | undefined
   error: LongshoreError | undefined
-  readonly done: Promise<T>
   readonly answer: Promise<T>
+  /** performance.now() at which whoever sent it is answered; Infinity for no time */
+  expiresAt = Infinity
   #settled = false
+  #value: unknown
+  #done: PromiseWithResolvers<unknown> | undefined
   // unknown, not T: a task of any result is to be a Task<unknown> too
-  #resolve: (value: unknown) => void = () => {}
-  #reject: (error: unknown) => void = () => {}
   #resolveAnswer: (value: unknown) => void = () => {}
   #rejectAnswer: (error: unknown) => void = () => {}
 
   constructor (containerId: string | undefined, context: TaskContext = {}) {
     this.containerId = containerId
     this.requestId = context.requestId
-    this.done = new Promise((resolve, reject) => { this.#resolve = resolve as (value: unknown) => void; this.#reject = reject })
     this.answer = new Promise((resolve, reject) => { this.#resolveAnswer = resolve as (value: unknown) => void; this.#rejectAnswer = reject })
-    // Not every sender listens to both.
-    this.done.catch(() => {})
+    // Not every sender listens.
     this.answer.catch(() => {})
+  }
+
+  /** How the work itself ends, whenever that is. */
+  get done (): Promise<T> {
+    if (this.#done === undefined) {
+      this.#done = Promise.withResolvers()
+      this.#done.promise.catch(() => {})
+      if (this.#settled) this.#tellDone()
+    }
+    return this.#done.promise as Promise<T>
+  }
+
+  #tellDone (): void {
+    if (this.error === undefined) this.#done?.resolve(this.#value)
+    else this.#done?.reject(this.error)
   }
 
   /** The work itself; called by the supervisor, once. */
@@ -55,7 +77,8 @@ export abstract class Task<T> {
 
   succeed (value: T): void {
     if (!this.#settle()) return
-    this.#resolve(value)
+    this.#value = value
+    this.#tellDone()
     this.#resolveAnswer(value)
   }
 
@@ -64,7 +87,7 @@ export abstract class Task<T> {
     this.error = error instanceof LongshoreError
       ? error
       : new LongshoreError('internal', 'longshore failed at this; the log has the reason', { cause: error, extra: { taskId: this.id } })
-    this.#reject(this.error)
+    this.#tellDone()
     this.#rejectAnswer(this.error)
   }
 
