@@ -13,7 +13,7 @@ const sendWindow = 256 * 1024
 /** pings without an answer before a client counts as gone */
 const mostUnanswered = 3
 /** seconds that a client has to close its side */
-const closeGrace = 5
+const closeGrace = 2
 
 const streamNumber = { stdout: 1, stderr: 2 } as const
 
@@ -52,6 +52,13 @@ export async function attach (socket: WebSocket, options: AttachOptions): Promis
   socket.once('close', () => gone.abort())
   if (socket.readyState !== socket.OPEN) return
   const signal = AbortSignal.any([gone.signal, leaving])
+  // At once, whatever is under way: a client that does not read must not keep the daemon from stopping.
+  const leave = (): void => {
+    socket.close(closeCode.leaving, 'the daemon stops; come back with the last offset')
+    setTimeout(() => socket.terminate(), closeGrace * 1000).unref()
+  }
+  if (leaving.aborted) leave()
+  else leaving.addEventListener('abort', leave, { once: true })
   const tell = (message: Down): void => { if (socket.readyState === socket.OPEN) socket.send(JSON.stringify(message)) }
   const input = receive(socket, options, tell)
   const beat = keepAlive(socket, input, options.heartbeatSeconds)
@@ -68,12 +75,12 @@ export async function attach (socket: WebSocket, options: AttachOptions): Promis
         socket.close(closeCode.done, 'the process has ended')
       }
     }
-    if (leaving.aborted && !gone.signal.aborted) socket.close(closeCode.leaving, 'the daemon stops; come back with the last offset')
   } catch (error) {
     options.log.error({ err: error, container: options.containerId, process: options.processId }, 'the output could not be read to its end')
     socket.close(closeCode.internal, 'longshore failed; its log has the reason')
   } finally {
     clearInterval(beat)
+    leaving.removeEventListener('abort', leave)
     await closed(socket, gone.signal)
   }
 }

@@ -23,6 +23,9 @@ type MediaType = typeof mediaTypes[keyof typeof mediaTypes]
 /** milliseconds that a slice of rendering may take before others have their turn */
 const sliceLimit = 1.5
 
+/** seconds that a reader has to take what was written when the daemon stops */
+const leaveGrace = 1
+
 /** an id as readers are given it; a bare number is an offset in the run that was asked for */
 const position = /^(?:([0-9a-f]{20}):)?(\d{1,15})$/
 
@@ -114,6 +117,10 @@ export async function logRoutes (plain: FastifyInstance, { supervisor, heartbeat
     const deadline = query.follow === true ? alarm(query.until) : undefined
     const source = deadline === undefined ? chosen.source : endingAt(chosen.source, deadline.passed, deadline.passing)
     const signal = AbortSignal.any([gone, leaving.signal])
+    // One that does not read must not keep the daemon from stopping.
+    const leave = (): void => { setTimeout(() => raw.destroy(), leaveGrace * 1000).unref() }
+    leaving.signal.addEventListener('abort', leave, { once: true })
+    raw.once('close', () => leaving.signal.removeEventListener('abort', leave))
     try {
       for await (const records of streamLog(source, from, { until: end, follow: query.follow ?? false, signal })) {
         for (let next = 0; next < records.length;) {

@@ -1,5 +1,6 @@
 import t from 'tap'
 import { createHash } from 'node:crypto'
+import { once } from 'node:events'
 import { readFile, writeFile } from 'node:fs/promises'
 import http from 'node:http'
 import { join } from 'node:path'
@@ -196,8 +197,18 @@ t.test('bad messages are answered, too large ones end the connection, and the da
   client.send(Buffer.alloc(1024 * 1024 + 1))
   t.match(await client.end(), { code: 1009 })
   const last = await attach('busy')
+  await container('yes', ['/bin/sh', '-c', 'exec yes'])
+  const blocked = await attach('yes')
+  blocked.socket.pause()
+  const [reader] = await once(http.get({ socketPath: daemon.socket, path: '/containers/yes/logs?follow=true', agent: false }), 'response') as [http.IncomingMessage]
+  reader.on('error', () => {})
+  // Both are full by the time that one who came later has read so much.
+  const other = await attach('yes')
+  await other.until(() => other.output.reduce((sum, { length }) => sum + length, 0) > 8 * 1024 * 1024)
   const stopped = daemon.stop()
   t.match(await last.end(), { code: 1001 })
-  await stopped
+  t.equal(await stopped, 0, 'readers that do not read do not keep it from stopping')
+  reader.destroy()
+  await blocked.close()
   await daemon.launch()
 })
