@@ -21,6 +21,13 @@ case $command in
     sh -c '(while kill -0 $$ 2>/dev/null; do :; done; exec sh "$1/init") <&3 3<&- & echo $! > "$2"' - "$mode" "$2"
     cp "$2" "$mode/pid"
     if [ -e "$mode/linger" ]; then while [ -e "/proc/$(cat "$2")" ]; do :; done; fi ;;
+  exec)
+    spec=""
+    while [ "$1" != --pid-file ]; do [ "$1" = --process ] && spec=$2; shift; done
+    if [ -e "$mode/exec-refuse" ]; then rm "$mode/exec-refuse"; echo 'not this one' >&2; exit 3; fi
+    exec 3<&0
+    sh -c '(while kill -0 $$ 2>/dev/null; do :; done; exec sh "$1") <&3 3<&- & echo $! > "$2"' - "$spec" "$2"
+    if [ -e "$mode/exec-hang" ]; then exec sleep 1000; fi ;;
   start)
     echo > "$mode/go"
     while [ -e "/proc/$(cat "$mode/pid")" ]; do :; done ;;

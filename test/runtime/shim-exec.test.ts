@@ -1,0 +1,104 @@
+/** Processes in the shim's slots, with a runtime that is a shell script. */
+import t from 'tap'
+import { mkdir, readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { Shim } from '../../src/runtime/shim.ts'
+import type { ShimProcess } from '../../src/runtime/shim-processes.ts'
+import { readExitRecord } from '../../src/supervisor/exit-record.ts'
+import { exitOf, finish, house, output, type House } from '../support/shim.ts'
+
+const options = { terminal: false, noInput: false, window: { width: 80, height: 24 } }
+
+/** Lets the runtime make a process that runs this script. */
+async function start (at: House, shim: Shim, id: string, script: string): Promise<{ process: ShimProcess, result: Awaited<ReturnType<Shim['start']>>, directory: string }> {
+  const directory = join(at.outDir, 'processes', id)
+  await mkdir(directory, { recursive: true })
+  const process = shim.processes.take(id)
+  await writeFile(join(at.runDir, `exec-${process.slot}.json`), script)
+  return { process, result: await shim.processes.start(process, options), directory }
+}
+
+const ended = async (process: ShimProcess): Promise<unknown> => process.exit ?? await new Promise((resolve) => { process.onExit = resolve; process.onLost = () => resolve('lost') })
+const freed = async (process: ShimProcess): Promise<void> => { while (!process.freed) await new Promise((resolve) => setTimeout(resolve, 5)) }
+
+t.test('each slot has its process, input, output and exit', async (t) => {
+  const at = await house(t, 'exec sleep 1000')
+  const { shim, created } = await at.spawn()
+  const { pid } = await created
+  const made = await Promise.all(['a', 'b', 'c'].map(async (id, n) => await start(at, shim, id, `read -r line; echo ${id} $line; exit ${n + 1}`)))
+  t.same(made.map(({ process }) => process.slot), [1, 2, 3])
+  for (const { result } of made) t.match(result, { waitStatus: 0, error: 0, pid: Number })
+  for (const { process } of made) process.signal(0)
+  await Promise.all(made.map(async ({ process: { slot, id } }) => await shim.input(slot, new TextEncoder().encode(`in-${id}\n`))))
+  for (const [n, { process, directory }] of made.entries()) {
+    t.match(await ended(process), { waitStatus: (n + 1) << 8, outputComplete: true })
+    t.match((await output(directory)).map(({ text }) => text).join(''), `${process.id} in-${process.id}\n`)
+    t.match(await readExitRecord(directory, process.id), { waitStatus: (n + 1) << 8, started: true })
+    t.throws(() => process.signal(0), { code: 'ESRCH' })
+    shim.processes.acknowledge(process)
+    await freed(process)
+  }
+  const again = await start(at, shim, 'd', 'exit 9')
+  t.equal(again.process.slot, 1, 'a slot is used again')
+  t.match(await ended(again.process), { waitStatus: 9 << 8 }, 'also when it ends before its pid is known')
+  process.kill(pid, 'SIGKILL')
+  await exitOf(shim)
+  t.match((await start(at, shim, 'e', 'exit 0')).result, { error: 3, pid: 0 }, 'not beside an init that has ended')
+  await finish(shim)
+})
+
+t.test('a runtime that refuses or is ended leaves the slot free, and nobody behind', async (t) => {
+  const at = await house(t, 'exec sleep 1000')
+  const { shim, created } = await at.spawn()
+  const { pid } = await created
+  await writeFile(join(at.mode, 'exec-refuse'), '')
+  const refused = await start(at, shim, 'a', 'exit 0')
+  t.match(refused.result, { waitStatus: 3 << 8, pid: 0 })
+  t.match(await output(refused.directory), [{ stream: 2, text: 'not this one\n' }])
+  t.ok(refused.process.freed)
+  await writeFile(join(at.mode, 'exec-hang'), '')
+  await mkdir(join(at.outDir, 'processes', 'b'))
+  const hanging = shim.processes.take('b')
+  await writeFile(join(at.runDir, `exec-${hanging.slot}.json`), 'exec sleep 1000')
+  const result = shim.processes.start(hanging, options)
+  // It has made the process, and then hangs: its pid file is there.
+  let made = ''
+  while (!made.endsWith('\n')) made = await readFile(join(at.runDir, `exec-${hanging.slot}.pid`), 'utf8').catch(() => '')
+  shim.processes.abort(hanging)
+  t.match(await result, { waitStatus: 9, pid: 0 })
+  for (;;) {
+    try {
+      process.kill(Number(made), 0)
+    } catch {
+      break
+    }
+    await new Promise((resolve) => setTimeout(resolve, 5))
+  }
+  t.pass('what it had made is ended too')
+  process.kill(pid, 'SIGKILL')
+  await exitOf(shim)
+  await finish(shim)
+})
+
+t.test('another daemon finds them by their ids: what runs, and what ended unseen', async (t) => {
+  const at = await house(t, 'exec sleep 1000')
+  const { shim, created } = await at.spawn()
+  const { pid } = await created
+  const runs = await start(at, shim, 'runs', 'exec sleep 1000')
+  const ends = await start(at, shim, 'ends', 'exec sleep 1000')
+  shim.release()
+  process.kill(ends.result.pid, 'SIGKILL')
+  while (await readExitRecord(ends.directory, 'ends') === undefined);
+  const next = await Shim.connect(at.watch, at.runDir)
+  if (next === undefined) throw new Error('the shim is there')
+  await next.hello()
+  t.match(next.processes.find('ends')?.exit, { waitStatus: 9 })
+  const found = next.processes.find('runs')
+  t.equal(found?.pid, runs.result.pid)
+  t.equal(next.processes.find('none'), undefined)
+  found?.signal(15)
+  if (found !== undefined) t.match(await ended(found), { waitStatus: 15 })
+  process.kill(pid, 'SIGKILL')
+  await exitOf(next)
+  await finish(next)
+})
