@@ -4,6 +4,8 @@ import type { Watch } from './watch.ts'
 
 /** milliseconds until what did not fit is tried again */
 const retryPause = 10
+/** milliseconds between tries to connect */
+const reconnectPause = 50
 
 type Handlers = {
   packet: (packet: ShimPacket, pidfd: number | null) => void
@@ -105,8 +107,10 @@ export class ShimConnection {
       }
       this.#attach(tokens.connection)
       this.#handlers.renewed()
-    }, () => {
-      // Nobody listens: the shim is ending, and its pidfd says so.
+    }, (error: unknown) => {
+      // Nobody listens: the shim is ending, and its pidfd says so. Whatever else it was, such as a connection that was taken and lost at once, may be better the next time.
+      if (this.#dead || this.#released || hasCode(error, 'ECONNREFUSED') || hasCode(error, 'ENOENT')) return
+      setTimeout(() => { if (!this.#dead && !this.#released) this.#reconnect() }, reconnectPause).unref()
     })
   }
 }
