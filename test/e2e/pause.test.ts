@@ -37,6 +37,7 @@ for (const through of [[], onCgroup2]) {
     t.match((await daemon.get('/containers/one')).body, { status: 'paused', lastEventId: told.id })
     t.match((await daemon.get('/containers?status=paused')).body.items, [{ id: 'one' }])
     t.match(await pause(daemon, 'one'), { status: 409, body: { code: 'container_paused' } })
+    t.match(await daemon.post('/containers/one/processes', { args: ['/bin/true'] }), { status: 409, body: { code: 'container_paused' } })
 
     t.match(await resume(daemon, 'one'), { status: 200, body: { status: 'running' } })
     t.equal(await runtimeStatus(daemon, body), 'running')

@@ -117,6 +117,10 @@ t.test('samples, streams, metrics, processes', async (t) => {
     while (child === undefined) child = (await daemon.get('/containers/one/top')).body.items.find(({ name }: any) => name === 'sleep') // any: the wire
     t.match(child, { parentPid: body.pid, processId: null, args: ['sleep', '1'] })
     t.ok(child.containerPid > 1)
+    const exec = (await daemon.post('/containers/one/processes', { id: 'nap', args: ['/bin/sleep', '1000'] })).body
+    const listed = (await daemon.get('/containers/one/top')).body.items.find(({ pid }: any) => pid === exec.pid) // any: the wire
+    t.match(listed, { processId: 'nap', args: ['/bin/sleep', '1000'] }, 'an exec goes by its id')
+    t.ok(listed.containerPid > 1)
     t.equal((await daemon.get('/containers/one/top?limit=1')).body.items.length, 1)
     t.match((await daemon.get('/containers/ended/top')), { status: 409, body: { code: 'container_not_running' } })
   })
