@@ -6,6 +6,8 @@ import { directoryOf } from './cgroup-knobs.ts'
 /** What one reading is made of: key → controller (v1; one directory for all on v2) and file. */
 const filesOf = {
   1: {
+    // In total it is counted exactly; by mode in ticks only.
+    cpuTotal: ['cpuacct', 'cpuacct.usage'],
     cpuUsage: ['cpuacct', 'cpuacct.usage_all'],
     cpu: ['cpu', 'cpu.stat'],
     memory: ['memory', 'memory.stat'],
@@ -89,7 +91,8 @@ function readV1 (texts: Texts): Reading {
   const periods = field(texts.cpu, 'nr_periods')
   return {
     cpu: {
-      ...usageAll(texts.cpuUsage),
+      totalNs: number(texts.cpuTotal),
+      ...byMode(texts.cpuUsage),
       throttling: periods === null ? null : { periods, throttledPeriods: field(texts.cpu, 'nr_throttled') ?? 0, throttledNs: field(texts.cpu, 'throttled_time') ?? 0 }
     },
     memory: {
@@ -109,8 +112,8 @@ function readV1 (texts: Texts): Reading {
 }
 
 /** A heading, then for each CPU its number and the nanoseconds in user mode and in the kernel. */
-function usageAll (text: string | null | undefined): { totalNs: number | null, userNs: number | null, systemNs: number | null } {
-  if (text == null) return { totalNs: null, userNs: null, systemNs: null }
+function byMode (text: string | null | undefined): { userNs: number | null, systemNs: number | null } {
+  if (text == null) return { userNs: null, systemNs: null }
   let [userNs, systemNs] = [0, 0]
   for (let at = text.indexOf('\n') + 1; at > 0 && at < text.length; at = text.indexOf('\n', at) + 1) {
     const first = text.indexOf(' ', at)
@@ -119,7 +122,7 @@ function usageAll (text: string | null | undefined): { totalNs: number | null, u
     userNs += Number(text.slice(first + 1, second))
     systemNs += Number(text.slice(second + 1, end === -1 ? text.length : end))
   }
-  return { totalNs: userNs + systemNs, userNs, systemNs }
+  return { userNs, systemNs }
 }
 
 function readV2 (texts: Texts): Reading {

@@ -31,6 +31,7 @@ const psi = 'some avg10=1.50 avg60=0.25 avg300=0.00 total=12345\nfull avg10=0.50
 
 t.test('cgroup v1', async (t) => {
   const { cgroup } = await tree(t, 1, {
+    'cpuacct/cpuacct.usage': '5000000123\n',
     'cpuacct/cpuacct.usage_all': 'cpu user system\n0 1000000000 500000000\n1 2000000000 1500000000\n',
     'cpu/cpu.stat': 'nr_periods 10\nnr_throttled 4\nthrottled_time 700\nnr_bursts 0\nburst_time 0\n',
     'memory/memory.stat': 'cache 1\nrss 2\ninactive_file 3\nhierarchical_memory_limit 67108864\nhierarchical_memsw_limit 9223372036854771712\ntotal_cache 8192\ntotal_rss 4096\ntotal_swap 512\ntotal_inactive_file 4096\n',
@@ -43,7 +44,7 @@ t.test('cgroup v1', async (t) => {
     'blkio/blkio.throttle.io_serviced_recursive': '8:0 Read 1\n8:0 Write 2\n253:1 Read 5\n253:1 Write 0\nTotal 8\n'
   })
   t.same(await read(cgroup), {
-    cpu: { totalNs: 5e9, userNs: 3e9, systemNs: 2e9, throttling: { periods: 10, throttledPeriods: 4, throttledNs: 700 } },
+    cpu: { totalNs: 5000000123, userNs: 3e9, systemNs: 2e9, throttling: { periods: 10, throttledPeriods: 4, throttledNs: 700 } },
     memory: { usage: 16384, workingSet: 12288, limit: 67108864, peak: 20480, swap: 512, cache: 8192, rss: 4096 },
     pids: { current: 7, limit: null },
     blockIO: { readBytes: 4196, writeBytes: 8192, readOps: 6, writeOps: 2, devices: [{ device: '8:0', readBytes: 4096, writeBytes: 8192, readOps: 1, writeOps: 2 }, { device: '253:1', readBytes: 100, writeBytes: 0, readOps: 5, writeOps: 0 }] },
