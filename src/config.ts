@@ -7,6 +7,8 @@ export type Config = {
   state: string
   socket: string
   listen: { host: string, port: number } | undefined
+  /** files of the certificate chain and its key, in PEM */
+  tls: { cert: string, key: string } | undefined
   tokenFile: string
   allowedHosts: string[]
   allowedOrigins: string[]
@@ -68,6 +70,8 @@ export function loadConfig (argv: string[], version: string): Config {
     .addOption(option('--state <dir>', "What goes with a reboot: sockets, the runtime's state", 'LONGSHORE_STATE').default('/run/longshore'))
     .addOption(option('--socket <path>', 'Unix socket, mode 0660 (default: <state>/longshore.sock)', 'LONGSHORE_SOCKET'))
     .addOption(option('--listen <host:port>', 'TCP too; a bearer token is always asked there', 'LONGSHORE_LISTEN').argParser(address))
+    .addOption(option('--tls-cert <file>', 'Certificate chain for --listen, in PEM: HTTPS then, with HTTP/2; SIGHUP reads it anew', 'LONGSHORE_TLS_CERT'))
+    .addOption(option('--tls-key <file>', 'Its private key, in PEM', 'LONGSHORE_TLS_KEY'))
     .addOption(option('--token-file <file>', 'Tokens of TCP clients, hashed; made at first need (default: <root>/tokens.json)', 'LONGSHORE_TOKEN_FILE'))
     .addOption(option('--allowed-host <host>', 'A Host header to accept on TCP besides the loopback names and the listen address; repeatable', 'LONGSHORE_ALLOWED_HOST').argParser(collect))
     .addOption(option('--allowed-origin <origin>', 'An Origin header to accept; repeatable', 'LONGSHORE_ALLOWED_ORIGIN').argParser(collect))
@@ -94,9 +98,12 @@ export function loadConfig (argv: string[], version: string): Config {
   const given = command.opts<{
     root: string, state: string, socket?: string, listen?: { host: string, port: number }, tokenFile?: string, allowedHost?: string[], allowedOrigin?: string[]
     runtime: string, runtimeArg?: string[], startTimeout: number, reconcileInterval: number, retainEvents: number, retainDays: number, retainBytes: number, heartbeat: number
-    sessionLifetime: number
+    sessionLifetime: number, tlsCert?: string, tlsKey?: string
     maxQueuedTasks: number, maxRuntimeCalls: number, maxSubscribers: number, metricsContainers: number, logSegmentBytes: number, logSegments: number, logRuns: number, maxOutputReaders: number, logLevel: string
   }>()
+  const { tlsCert: cert, tlsKey: key } = given
+  if ((cert === undefined) !== (key === undefined)) command.error('error: --tls-cert and --tls-key go together')
+  if (cert !== undefined && given.listen === undefined) command.error('error: --tls-cert is for --listen, which is not there')
   const root = resolve(given.root)
   const state = resolve(given.state)
   return {
@@ -105,6 +112,7 @@ export function loadConfig (argv: string[], version: string): Config {
     state,
     socket: resolve(given.socket ?? join(state, 'longshore.sock')),
     listen: given.listen,
+    tls: cert === undefined || key === undefined ? undefined : { cert: resolve(cert), key: resolve(key) },
     tokenFile: resolve(given.tokenFile ?? join(root, 'tokens.json')),
     allowedHosts: given.allowedHost ?? [],
     allowedOrigins: given.allowedOrigin ?? [],

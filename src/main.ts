@@ -106,7 +106,10 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     })
   })
 }
-process.on('SIGHUP', () => log.info('nothing to read again: tokens are read when their file changes'))
+process.on('SIGHUP', () => {
+  // Tokens need no signal: they are read when their file changes.
+  listening.reload().then(() => log.info('the certificate was read anew'), (error: unknown) => log.error({ err: error }, 'the new certificate cannot be used; the old one stays'))
+})
 
 const orphans = await restore(supervisor)
 log.info({ containers: supervisor.containers.size, quarantined: supervisor.quarantined.size }, 'longshored is ready')

@@ -3,6 +3,7 @@ import { chmod, unlink } from 'node:fs/promises'
 import http from 'node:http'
 import net from 'node:net'
 import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import AjvCompiler from '@fastify/ajv-compiler'
 import cookie from '@fastify/cookie'
 import { fastifySSE } from '@fastify/sse'
@@ -18,6 +19,7 @@ import { idempotency } from './http/idempotency.ts'
 import { LazyLog } from './http/lazy-log.ts'
 import { noteRoutes, problemHandlers, sendProblem } from './http/problem.ts'
 import { Sessions } from './http/sessions.ts'
+import { tcpServer } from './http/tcp.ts'
 import type { Tokens } from './http/tokens.ts'
 import type { Metrics } from './metrics.ts'
 import { containerRoutes } from './routes/containers.ts'
@@ -49,6 +51,8 @@ export type ServerParts = {
   logger: FastifyBaseLogger
 }
 
+/** milliseconds for connections to close after their last answer */
+const closeGrace = 1000
 const bodyLimit = 1024 * 1024
 const requestIdPattern = /^[\w.-]{1,128}$/
 const shared = [schemas.Resources, schemas.ResourcesPatch, schemas.UpdateRequest, schemas.Exit, schemas.Process, schemas.Container, schemas.CreateRequest, schemas.SignalRequest, schemas.ProcessSignalRequest, schemas.StopRequest, schemas.ContainerList, schemas.ProcessList,
@@ -201,20 +205,20 @@ async function clearStaleSocket (path: string): Promise<void> {
   await unlink(path).catch((error: NodeJS.ErrnoException) => { if (error.code !== 'ENOENT') throw error })
 }
 
-/** Listens on the unix socket and, where configured, on TCP. Returns the way to stop; the address is of the TCP port that was really taken. */
-export async function listen (app: FastifyInstance, config: Config): Promise<{ address: string | undefined, close: () => Promise<void> }> {
+/** Listens on the unix socket and, where configured, on TCP. The address is of the TCP port that was really taken; `reload` takes up a new certificate. */
+export async function listen (app: FastifyInstance, config: Config): Promise<{ address: string | undefined, reload: () => Promise<void>, close: () => Promise<void> }> {
   await clearStaleSocket(config.socket)
   // The directory's mode guards the moment between bind and chmod.
   await app.listen({ path: config.socket })
   await chmod(config.socket, 0o660)
-  if (config.listen === undefined) return { address: undefined, close: async () => await app.close() }
-  const server = http.createServer({ requestTimeout: 0, keepAliveTimeout: 72_000, shouldUpgradeCallback }, (request, response) => {
+  if (config.listen === undefined) return { address: undefined, reload: async () => {}, close: async () => await app.close() }
+  const { server, reload, closeAll } = await tcpServer(config.tls, { shouldUpgradeCallback }, (request, response) => {
     remote.add(request)
     app.routing(request, response)
   })
   server.on('clientError', clientErrorHandler)
   // WebSockets are taken up by what listens on the first server.
-  server.on('upgrade', (request, socket, head) => {
+  server.on('upgrade', (request: http.IncomingMessage, socket: net.Socket, head: Buffer) => {
     remote.add(request)
     app.server.emit('upgrade', request, socket, head)
   })
@@ -226,10 +230,13 @@ export async function listen (app: FastifyInstance, config: Config): Promise<{ a
   const bound = server.address() as net.AddressInfo
   return {
     address: `${bound.family === 'IPv6' ? `[${bound.address}]` : bound.address}:${bound.port}`,
+    reload,
     close: async () => {
       const ended = new Promise((resolve) => server.close(resolve))
       await app.close()
-      server.closeAllConnections()
+      // What was written last is still on its way through TLS and HTTP/2.
+      await Promise.race([ended, delay(closeGrace)])
+      closeAll()
       await ended
     }
   }

@@ -16,19 +16,21 @@ const keepAlive = 15
 export function openStream (request: FastifyRequest, reply: FastifyReply, sockets: Sockets, first: string): Sink {
   const { raw } = reply
   const { socket } = request.raw
-  keep(socket)
+  keep(request)
   reply.header('cache-control', 'no-cache, no-transform')
   reply.header('x-accel-buffering', 'no')
   reply.hijack()
   reply.sse.keepAlive()
   const fd = descriptorOf(request, reply)
   if (fd === undefined) {
+    reply.header('content-type', 'text/event-stream')
     if (request.raw.httpVersionMajor === 1) {
       // Without chunk framing the end of the connection is the end of the stream, as below.
       raw.useChunkedEncodingByDefault = false
       reply.header('connection', 'close')
     }
-    reply.sse.sendHeaders(200)
+    // HTTP/2 has frames of its own and no Connection header (RFC 9113, 8.2.2), which the plugin would set.
+    raw.writeHead(200, reply.getHeaders() as http.OutgoingHttpHeaders)
     raw.flushHeaders()
     const sink = new StreamSink(raw)
     sink.write(first)
@@ -42,9 +44,9 @@ export function openStream (request: FastifyRequest, reply: FastifyReply, socket
   return sink
 }
 
-/** An idle stream is no idle connection. A request that was injected has no socket. */
-function keep (socket: unknown): void {
-  if (socket instanceof Socket) socket.setTimeout(0).setKeepAlive(true, keepAlive * 1000)
+/** An idle stream is no idle connection. A request that was injected has no socket, and the one of HTTP/2 is not its own to set. */
+function keep ({ raw: { socket, httpVersionMajor } }: FastifyRequest): void {
+  if (socket instanceof Socket && httpVersionMajor === 1) socket.setTimeout(0).setKeepAlive(true, keepAlive * 1000)
 }
 
 /** The descriptor of the connection, where nothing but this response will ever be written to it as it is. */
@@ -70,7 +72,7 @@ function head (reply: FastifyReply): string {
 /** A stream of JSON lines: with chunk framing, so that one which was cut short is not mistaken for a complete one. */
 export function openLines (request: FastifyRequest, reply: FastifyReply): Sink {
   const { raw } = reply
-  keep(request.raw.socket)
+  keep(request)
   reply.header('cache-control', 'no-cache, no-transform')
   reply.header('x-accel-buffering', 'no')
   reply.header('content-type', 'application/x-ndjson')

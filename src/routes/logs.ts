@@ -1,3 +1,4 @@
+import { Socket } from 'node:net'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
@@ -188,9 +189,8 @@ function filterOf (query: LogsQuery, until: bigint | undefined): (record: LogRec
 /** Headers go out at once, before there is any output. */
 function open (reply: FastifyReply, type: MediaType): void {
   const { raw } = reply
-  raw.socket?.setTimeout(0)
-  raw.socket?.setKeepAlive(true, 15_000)
-  raw.socket?.setNoDelay(true)
+  // The connection of an HTTP/2 request is not its own to set.
+  if (raw.socket instanceof Socket && reply.request.raw.httpVersionMajor === 1) raw.socket.setTimeout(0).setKeepAlive(true, 15_000).setNoDelay(true)
   reply.header('content-type', type === mediaTypes.text ? `${type}; charset=utf-8` : type)
   reply.header('cache-control', 'no-cache, no-transform')
   reply.header('x-accel-buffering', 'no')
