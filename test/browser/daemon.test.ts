@@ -2,6 +2,7 @@ import t from 'tap'
 import { once } from 'node:events'
 import http from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
 import { launchChromium } from '../support/chromium.ts'
 import { Daemon, trap } from '../support/daemon.ts'
 import { firstToken, tcpAddress } from '../support/tcp.ts'
@@ -97,4 +98,26 @@ t.test('logging out ends the page\'s stream for good', async (t) => {
     return await closed
   })
   t.equal(state, 2)
+})
+
+t.test('over TLS: a cookie that only this host can have set, and more streams than HTTP/1.1 would allow', async (t) => {
+  const fixture = (name: string): string => join(import.meta.dirname, '../http/fixtures', name)
+  const secure = await Daemon.start(['--listen', '127.0.0.1:0', '--tls-cert', fixture('one.crt'), '--tls-key', fixture('one.key')])
+  t.teardown(async () => await secure.destroy())
+  const url = `https://${tcpAddress(secure)}`
+  const there = await context.newPage()
+  await there.goto(`${url}/version`)
+  const opened = await there.evaluate(async (token) => {
+    const { EventSource, fetch, window = globalThis } = globalThis as unknown as Page & { window: { sources?: unknown[] } }
+    await fetch('/session', { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ token }) })
+    const sources = Array.from({ length: 10 }, () => new EventSource('/events'))
+    Object.assign(window, { told: Promise.all(sources.map(async (source) => await new Promise((resolve) => source.addEventListener('StateCreate', resolve)))) })
+    await Promise.all(sources.map(async (source) => await new Promise((resolve) => { source.onopen = resolve })))
+    return sources.length
+  }, firstToken(secure))
+  t.equal(opened, 10, 'over HTTP/1.1 six would have opened')
+  t.match(await context.cookies(url), [{ name: '__Host-longshore_session', secure: true, httpOnly: true }])
+  await secure.post('/containers', { id: 'seen', bundle: await secure.bundle('trap', trap(0)), start: false })
+  await there.evaluate(async () => { await (globalThis as unknown as { told: Promise<unknown> }).told })
+  await there.close()
 })

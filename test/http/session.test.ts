@@ -1,6 +1,8 @@
 import t from 'tap'
+import { once } from 'node:events'
 import { readFile, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { WebSocket } from 'ws'
 import { Daemon, trap } from '../support/daemon.ts'
 import { ask, firstToken, openStream, tcpAddress } from '../support/tcp.ts'
 
@@ -120,8 +122,13 @@ t.test('a session outlives the daemon; logging out, a withdrawn token and one th
   const byCookie = await stream({ cookie })
   const byToken = await stream({ authorization: 'Bearer brief' })
   const lessened = await stream({ authorization: 'Bearer web-only' })
+  await daemon.post('/containers', { id: 'live', bundle: join(daemon.directory, 'bundles/trap') })
+  const attached = new WebSocket(`ws://${address}/containers/live/attach`, { headers: { cookie, origin: `http://${address}` } })
+  attached.on('error', () => {})
+  await once(attached, 'open')
+  const detached = once(attached, 'close')
   await setTokens([{ ...more[1], labels: { app: 'other' } }])
-  await Promise.all([byCookie.ended, byToken.ended, lessened.ended])
+  await Promise.all([byCookie.ended, byToken.ended, lessened.ended, detached])
   t.match(await ask(address, 'GET', '/session', { cookie }), { status: 401 })
   t.match(await ask(address, 'GET', '/events', { authorization: 'Bearer brief' }), { status: 401 })
 
