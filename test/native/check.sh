@@ -37,6 +37,7 @@ run () {  # run NAME [VARIABLE=VALUE…] FILE
 # Node itself is not built for the leak check: its own memory at exit would drown ours.
 run monitor LONGSHORE_ADDON="$asan/longshore.node" LD_PRELOAD="$(gcc -print-file-name=libasan.so)" ASAN_OPTIONS="detect_leaks=0:log_path=$logs/monitor.asan" test/native/monitor.test.ts
 run files LONGSHORE_ADDON="$asan/longshore.node" LD_PRELOAD="$(gcc -print-file-name=libasan.so)" ASAN_OPTIONS="detect_leaks=0:log_path=$logs/files.asan" test/native/files.test.ts
+run files LONGSHORE_ADDON="$asan/longshore.node" LD_PRELOAD="$(gcc -print-file-name=libasan.so)" ASAN_OPTIONS="detect_leaks=0:log_path=$logs/files.asan" test/runtime/files.test.ts
 run shim-parts LONGSHORE_SHIM="$asan/longshore-shim" ASAN_OPTIONS="detect_leaks=1:log_path=$logs/shim-parts.asan" test/runtime/shim.test.ts
 run shim-exec LONGSHORE_SHIM="$asan/longshore-shim" ASAN_OPTIONS="detect_leaks=1:log_path=$logs/shim-exec.asan" test/runtime/shim-exec.test.ts
 run shim-streams LONGSHORE_SHIM="$asan/longshore-shim" ASAN_OPTIONS="detect_leaks=1:log_path=$logs/shim-streams.asan" test/runtime/shim-streams.test.ts
