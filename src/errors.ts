@@ -87,3 +87,19 @@ export class LongshoreError extends Error {
 export function hasCode (error: unknown, code: string): boolean {
   return error instanceof Error && (error as NodeJS.ErrnoException).code === code
 }
+
+/** Of errno(3): what the host, or the daemon's own limits, have run out of. It passes, and it is no fault of the daemon's. */
+const resources: Record<string, string> = {
+  EMFILE: 'file descriptors (the limit is that of the daemon: LimitNOFILE of its unit, ulimit -n)',
+  ENFILE: 'file descriptors of the host (fs.file-max)',
+  ENOSPC: 'room on the disk of --root or --state',
+  EDQUOT: 'room in the quota of --root or --state',
+  EAGAIN: 'processes or threads (TasksMax of its unit, ulimit -u, kernel.pid_max)',
+  ENOMEM: 'memory'
+}
+
+/** The refusal for work that failed since something has run out; undefined for any other failure. */
+export function exhausted (error: unknown): LongshoreError | undefined {
+  const code = Object.keys(resources).find((one) => hasCode(error, one))
+  return code === undefined ? undefined : new LongshoreError('overloaded', `longshore has run out of ${resources[code] ?? ''}: ${(error as Error).message}`, { cause: error, extra: { retryAfter: 5 } })
+}

@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http'
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import { LongshoreError } from '../errors.ts'
+import { LongshoreError, exhausted } from '../errors.ts'
 import type { ProblemView } from '../schemas/index.ts'
 
 /** RFC 9457 problem details of an error; an error of unknown kind tells nothing of its insides. */
@@ -34,7 +34,7 @@ function typed (error: unknown): LongshoreError {
   if (code === 'FST_ERR_CTP_BODY_TOO_LARGE') return new LongshoreError('body_too_large', message)
   if (code === 'FST_ERR_CTP_INVALID_MEDIA_TYPE') return new LongshoreError('unsupported_media_type', 'send the body as application/json')
   if (statusCode !== undefined && statusCode >= 400 && statusCode < 500) return new LongshoreError('bad_request', message)
-  return new LongshoreError('internal', 'longshore failed at this; the log has the reason', { cause: error })
+  return exhausted(error) ?? new LongshoreError('internal', 'longshore failed at this; the log has the reason', { cause: error })
 }
 
 export function sendProblem (reply: FastifyReply, request: FastifyRequest, error: LongshoreError): FastifyReply {

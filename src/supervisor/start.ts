@@ -1,4 +1,4 @@
-import { LongshoreError } from '../errors.ts'
+import { LongshoreError, exhausted } from '../errors.ts'
 import type { ContainerView, ExitView } from '../schemas/index.ts'
 import { loadBundle } from '../runtime/bundle.ts'
 import type { Container } from '../runtime/container.ts'
@@ -69,7 +69,7 @@ async function failed (supervisor: Supervisor, task: Task<unknown>, container: C
 
 /** The StateStartFailed of a run: why it never came to run its command. Its exit has a status only where the runtime told one. */
 export async function startFailed (supervisor: Supervisor, task: Task<unknown>, container: Container, error: unknown): Promise<void> {
-  const reason = error instanceof LongshoreError ? error : new LongshoreError('internal', 'longshore failed at this; the log has the reason', { cause: error })
+  const reason = error instanceof LongshoreError ? error : exhausted(error) ?? new LongshoreError('internal', 'longshore failed at this; the log has the reason', { cause: error })
   const { run, init } = container
   if (run === null || init === undefined) return
   const exit: ExitView = {

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { LongshoreError } from '../errors.ts'
+import { LongshoreError, exhausted } from '../errors.ts'
 import type { TaskView } from '../schemas/index.ts'
 import type { Supervisor } from './supervisor.ts'
 
@@ -86,7 +86,7 @@ export abstract class Task<T> {
     if (!this.#settle()) return
     this.error = error instanceof LongshoreError
       ? error
-      : new LongshoreError('internal', 'longshore failed at this; the log has the reason', { cause: error, extra: { taskId: this.id } })
+      : exhausted(error) ?? new LongshoreError('internal', 'longshore failed at this; the log has the reason', { cause: error, extra: { taskId: this.id } })
     this.#tellDone()
     this.#rejectAnswer(this.error)
   }

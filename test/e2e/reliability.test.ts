@@ -141,3 +141,27 @@ t.test('a full disk: no new work, true reads, and what happened meanwhile is tol
   t.same(await readdir(join(daemon.root, 'containers')), [])
   events.close()
 })
+
+t.test('out of descriptors: new work is refused with the reason, reads go on, and nothing stays of what failed', async (t) => {
+  const daemon = await Daemon.start()
+  t.teardown(async () => await daemon.destroy())
+  const used = (await readdir(`/proc/${daemon.pid}/fd`)).length
+  await daemon.stop()
+  const few = join(daemon.directory, 'few')
+  await writeFile(few, `#!/bin/sh\nulimit -n ${used + 16}\nexec ${daemon.program} "$@"\n`, { mode: 0o755 })
+  daemon.program = few
+  await daemon.launch()
+  const bundle = await daemon.bundle('sleep', ['/bin/sleep', '1000'])
+  const made: string[] = []
+  let refused
+  for (let n = 0; n < 40 && refused === undefined; n++) {
+    const reply = await daemon.post('/containers', { id: `c${n}`, bundle })
+    if (reply.status === 201) made.push(`c${n}`)
+    else refused = reply
+  }
+  t.match(refused?.body, { status: 503, code: 'overloaded', detail: /file descriptors/ })
+  t.equal((await daemon.get('/containers')).body.items.length, made.length, 'reads go on')
+  t.same((await daemon.shims()).length, made.length, 'nothing stays of what failed')
+  for (const id of made) t.equal((await daemon.delete(`/containers/${id}?force=true`)).status, 204)
+  t.equal((await daemon.post('/containers', { id: 'again', bundle })).status, 201, 'it goes on as before')
+})
