@@ -28,6 +28,7 @@ export const errorCodes = {
   container_paused: { status: 409, title: 'The container is paused' },
   container_not_paused: { status: 409, title: 'The container is not paused' },
   invalid_state: { status: 409, title: "The container's state does not allow this" },
+  lease_expired: { status: 409, title: 'The lease of the container has ended' },
   no_exit: { status: 409, title: 'The container never ran, so it has no exit' },
   request_in_progress: { status: 409, title: 'A request with this Idempotency-Key is still under way' },
   events_gone: { status: 410, title: 'The position asked for is no longer in the journal' },

@@ -13,6 +13,7 @@ export type Failpoint =
   | 'update.recorded' | 'update.applied' | 'update.told'
   | 'journal.committed'
   | 'restore.loaded' | 'restore.connected' | 'restore.armed'
+  | 'restart.decided' | 'restart.told' | 'restart.due' | 'lease.told'
 
 export function failpoint (name: Failpoint): void {
   if (name === armed && --left === 0) process.kill(process.pid, 'SIGKILL')

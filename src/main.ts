@@ -13,6 +13,7 @@ import { findCgroups } from './runtime/cgroup.ts'
 import { Watch } from './runtime/watch.ts'
 import { buildServer, listen } from './server.ts'
 import { streamMetrics } from './stream-metrics.ts'
+import { due } from './supervisor/due.ts'
 import { endOrphans } from './supervisor/orphans.ts'
 import { Reconciler } from './supervisor/reconcile.ts'
 import { restore } from './supervisor/restore.ts'
@@ -78,6 +79,7 @@ const app = await buildServer({ config, supervisor, journal, hub, metrics, token
 const listening = await listen(app, config)
 log.info({ socket: config.socket, address: listening.address, version }, 'longshored listens')
 
+supervisor.deadlines.onDue = (kind, id) => due(supervisor, kind, id)
 const reconciler = new Reconciler(supervisor, config.reconcileInterval)
 
 let stopping = false
@@ -90,6 +92,7 @@ async function stop (signal: string): Promise<void> {
   supervisor.ready = false
   supervisor.waits.close()
   reconciler.close()
+  supervisor.deadlines.close()
   const closed = listening.close()
   await supervisor.idle(drainLimit)
   await supervisor.flush()

@@ -25,6 +25,7 @@ import type { Metrics } from './metrics.ts'
 import { containerRoutes } from './routes/containers.ts'
 import { attachRoutes } from './routes/attach.ts'
 import { eventRoutes } from './routes/events.ts'
+import { lifecycleRoutes } from './routes/lifecycle.ts'
 import { logRoutes } from './routes/logs.ts'
 import { processRoutes } from './routes/processes.ts'
 import { Readers } from './routes/readers.ts'
@@ -55,7 +56,9 @@ export type ServerParts = {
 const closeGrace = 1000
 const bodyLimit = 1024 * 1024
 const requestIdPattern = /^[\w.-]{1,128}$/
-const shared = [schemas.Resources, schemas.ResourcesPatch, schemas.UpdateRequest, schemas.Exit, schemas.Process, schemas.Container, schemas.CreateRequest, schemas.SignalRequest, schemas.ProcessSignalRequest, schemas.StopRequest, schemas.ContainerList, schemas.ProcessList,
+const shared = [
+  schemas.RestartPolicy, schemas.Restart, schemas.LeaseRequest,
+  schemas.Resources, schemas.ResourcesPatch, schemas.UpdateRequest, schemas.Exit, schemas.Process, schemas.Container, schemas.CreateRequest, schemas.SignalRequest, schemas.ProcessSignalRequest, schemas.StopRequest, schemas.ContainerList, schemas.ProcessList,
   schemas.Event, schemas.EventPage, schemas.ExecRequest, schemas.ExecResult, schemas.ResizeRequest, schemas.OutputRecord, schemas.LostRecord, schemas.Problem, schemas.TaskResource, schemas.TaskList, schemas.Version, schemas.Info, schemas.Health, schemas.Ready,
   schemas.Session, schemas.SessionRequest]
 
@@ -161,6 +164,7 @@ export async function buildServer (parts: ServerParts): Promise<FastifyInstance>
   await app.register(resourceRoutes, { supervisor })
   await app.register(statsRoutes, { supervisor, sampler })
   await app.register(topRoutes, { supervisor })
+  await app.register(lifecycleRoutes, { supervisor })
   await app.register(eventRoutes, { journal, hub, supervisor, maxSubscribers: config.maxSubscribers })
   await app.register(logRoutes, { supervisor, heartbeatSeconds: config.heartbeat, readers })
   await app.register(attachRoutes, { supervisor, heartbeatSeconds: config.heartbeat, readers })

@@ -4,6 +4,7 @@ import { LongshoreError } from '../errors.ts'
 import type { ContainerView, CreateRequest, ExitView, ResourcesPatchView, ResourcesView } from '../schemas/index.ts'
 import { fileSteps, type FileStep } from './files.ts'
 import { globalArgs } from './oci.ts'
+import { lifecycleOf, lifecycleView, type Lifecycle } from './lifecycle.ts'
 import { Process } from './process.ts'
 import { patchResources } from './resources.ts'
 import { next, type Move, type Status } from './states.ts'
@@ -32,6 +33,8 @@ export type ContainerRecord = {
   stopTimeout: number
   createdAt: string
   lastEventId: string | null
+  /** absent in older records */
+  lifecycle?: Partial<Lifecycle>
   run: RunRecord | null
   /** laid over the linux.resources of the bundle */
   resources?: ResourcesPatchView
@@ -99,10 +102,13 @@ export class Container {
   /** seconds that a call of its runtime may take */
   readonly timeout: number
   readonly createdAt: string
+  readonly lifecycle: Lifecycle
   readonly processes = new Map<string, Process>()
   /** those being started beside init, of which nobody has been told yet */
   readonly starting = new Map<string, Process>()
   status: Status
+  /** a new run is on its way, from the moment at which its task begins */
+  starting = false
   run: RunRecord | null
   shim: Shim | undefined
   oomToken: number | undefined
@@ -139,6 +145,7 @@ export class Container {
     this.stopTimeout = record.stopTimeout
     this.timeout = timeout
     this.createdAt = record.createdAt
+    this.lifecycle = lifecycleOf(record.lifecycle)
     this.lastEventId = record.lastEventId
     this.run = record.run
     this.status = 'created'
@@ -234,6 +241,7 @@ export class Container {
       stopTimeout: this.stopTimeout,
       createdAt: this.createdAt,
       lastEventId: this.lastEventId,
+      lifecycle: this.lifecycle,
       run: this.run,
       resources: this.resources,
       ...(this.pending === undefined ? {} : { pending: this.pending })
@@ -320,6 +328,7 @@ export class Container {
       createdAt: this.createdAt,
       startedAt: this.init?.startedAt ?? null,
       exit: this.init?.exit ?? null,
+      ...lifecycleView(this.lifecycle),
       lastEventId: this.lastEventId
     }
   }

@@ -1,4 +1,5 @@
 import { Type, type Static } from 'typebox'
+import { RestartPolicy, timeToLive, type RestartView } from './lifecycle.ts'
 import { idPattern, Labels, nullable, nullableInteger, nullableRef, ref } from './common.ts'
 import { Resources } from './resources.ts'
 
@@ -53,6 +54,9 @@ export const Container = Type.Object({
   createdAt: Time('When the container was created'),
   startedAt: nullable('string', { format: 'date-time' }),
   exit: nullableRef(Exit),
+  restartPolicy: Type.Optional(ref(RestartPolicy)),
+  restart: Type.Optional(Type.Unsafe<RestartView>({ $ref: 'Restart#' })),
+  expiresAt: Type.Optional(Time('When its lease ends: it is stopped then unless that is renewed')),
   lastEventId: nullable('string', { description: 'The event after which the container looks like this' })
 }, { $id: 'Container', additionalProperties: false })
 export type ContainerView = Static<typeof Container>
@@ -90,7 +94,9 @@ export const CreateRequest = Type.Object({
   start: Type.Optional(Type.Boolean({ default: true, description: 'Start it too' })),
   autoRemove: Type.Optional(Type.Boolean({ default: false, description: 'Remove it when it has exited' })),
   stopSignal: Type.Optional(SignalValue),
-  stopTimeout: Type.Optional(Type.Number({ minimum: 0, maximum: 86400, description: 'Seconds from the stop signal to SIGKILL; 10 by default' }))
+  stopTimeout: Type.Optional(Type.Number({ minimum: 0, maximum: 86400, description: 'Seconds from the stop signal to SIGKILL; 10 by default' })),
+  restartPolicy: Type.Optional(ref(RestartPolicy)),
+  timeToLive: Type.Optional(Type.Number(timeToLive))
 }, { $id: 'CreateRequest', additionalProperties: false })
 export type CreateRequest = Static<typeof CreateRequest>
 

@@ -1,8 +1,11 @@
 import { Type, type Static } from 'typebox'
 import { nullable, ref } from './common.ts'
 import { Exit } from './container.ts'
+import type { RestartView } from './lifecycle.ts'
 
-export const eventTypes = ['StateCreate', 'StateStart', 'StateStartFailed', 'StateStartProcess', 'StatePause', 'StateResume', 'StateUpdate', 'StateOOM', 'StateExit', 'StateCheckpoint', 'StateRestore', 'StateDelete'] as const
+export const eventTypes = ['StateCreate', 'StateStart', 'StateStartFailed', 'StateStartProcess', 'StatePause', 'StateResume', 'StateUpdate', 'StateOOM', 'StateExit', 'StateCheckpoint', 'StateRestore', 'StateDelete',
+  // Of restart policies and leases: a container without them never has these.
+  'StateRestartScheduled', 'StateExpire'] as const
 export type EventType = typeof eventTypes[number]
 
 export const Event = Type.Object({
@@ -15,6 +18,8 @@ export const Event = Type.Object({
   pid: Type.Optional(Type.Integer()),
   exit: Type.Optional(ref(Exit)),
   error: Type.Optional(Type.Object({ code: Type.String(), detail: Type.String() }, { additionalProperties: false, description: 'Why a start failed, or a record cannot be read' })),
+  restart: Type.Optional(Type.Unsafe<RestartView>({ $ref: 'Restart#', description: 'StateRestartScheduled: when the next try is due, and why' })),
+  expiresAt: Type.Optional(Type.String({ format: 'date-time', description: 'StateExpire: when the lease ended' })),
   labels: Type.Record(Type.String(), Type.String()),
   taskId: Type.Optional(Type.String()),
   requestId: Type.Optional(Type.String({ description: 'The X-Request-Id of the request that caused it' }))

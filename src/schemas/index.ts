@@ -1,6 +1,7 @@
 export * from './common.ts'
 export * from './container.ts'
 export * from './event.ts'
+export * from './lifecycle.ts'
 export * from './resources.ts'
 export * from './stats.ts'
 export * from './log.ts'

@@ -6,9 +6,12 @@ import { loadBundle } from '../runtime/bundle.ts'
 import { Container, recordVersion } from '../runtime/container.ts'
 import { nowNs } from '../native/index.ts'
 import { timestamp } from '../runtime/exit.ts'
+import { fullPolicy } from '../runtime/lifecycle.ts'
 import { removeTree } from '../runtime/files.ts'
 import { parseSignal } from '../runtime/signals.ts'
 import { DeleteTask } from './delete.ts'
+import { armLease, leaseEnd } from './lease.ts'
+import { notBoth } from './policy.ts'
 import { createRun } from './run.ts'
 import { StartTask, startFailed } from './start.ts'
 import type { Supervisor } from './supervisor.ts'
@@ -33,6 +36,7 @@ export class CreateTask extends Task<ContainerView> {
     if (supervisor.containers.has(id)) throw new LongshoreError('container_exists', `there is a container ${id} already`)
     const unreadable = supervisor.quarantined.get(id)
     if (unreadable !== undefined) throw new LongshoreError('container_unreadable', `the record of container ${id} cannot be read, and something of it may still run: ${unreadable.path}: ${unreadable.reason}`)
+    if (input.autoRemove === true && input.restartPolicy !== undefined && input.restartPolicy.name !== 'no') throw notBoth()
     const began = process.hrtime.bigint()
     const { options } = supervisor
     this.step = 'reading the bundle'
@@ -52,6 +56,10 @@ export class CreateTask extends Task<ContainerView> {
       stopTimeout: input.stopTimeout ?? defaultStopTimeout,
       createdAt: timestamp(nowNs()),
       lastEventId: null,
+      lifecycle: {
+        restartPolicy: input.restartPolicy === undefined ? null : fullPolicy(input.restartPolicy),
+        expiresAt: input.timeToLive === undefined ? null : leaseEnd(input.timeToLive)
+      },
       run: null
     }, options.directories, options.startTimeout)
     let told = false
@@ -64,6 +72,7 @@ export class CreateTask extends Task<ContainerView> {
         apply: () => {
           if (container.run !== null) container.run.phase = 'created'
           supervisor.containers.set(id, container)
+          armLease(supervisor, container)
           told = true
         }
       })
@@ -81,6 +90,7 @@ export class CreateTask extends Task<ContainerView> {
 
   /** The runtime refused, or the daemon could not: the reason is told, and nothing stays. */
   async #undo (supervisor: Supervisor, container: Container, error: unknown): Promise<never> {
+    container.lifecycle.restart.stopped = true
     await container.forget()
     await new DeleteTask({ containerId: container.id, container, noEvent: true }).execute(supervisor)
     await removeTree(container.root)

@@ -8,6 +8,7 @@ import { endExecs } from './exec-exit.ts'
 import { killAll, killInit, stopped } from './kill.ts'
 import { tellOom } from './oom.ts'
 import { isLive } from '../runtime/states.ts'
+import { adoptRestart, restartAfter, standDown, tellRestart } from './restart.ts'
 import type { Supervisor } from './supervisor.ts'
 import { Task, type TaskContext } from './task.ts'
 import { beginDelete, tearDown } from './teardown.ts'
@@ -79,6 +80,8 @@ export class DeleteTask extends Task<void> {
   /** A create or start that is under way finishes first (it holds the lane), and what it started is then killed too. */
   async #killAndRemove (supervisor: Supervisor): Promise<void> {
     const context = this.requestId === undefined ? {} : { requestId: this.requestId }
+    const listed = supervisor.containers.get(this.#input.containerId)
+    if (listed !== undefined) await standDown(supervisor, listed)
     for (;;) {
       const container = supervisor.containers.get(this.#input.containerId)
       if (container !== undefined) await this.#kill(supervisor, container)
@@ -113,6 +116,7 @@ export class DeleteTask extends Task<void> {
     this.step = 'writing the journal'
     const kills = init.ended?.oomKills
     if (kills != null) await tellOom(supervisor, container, run.runId, kills)
+    const restart = restartAfter(container, exit)
     await supervisor.publish(container, 'StateExit', {
       task: this,
       process: init,
@@ -121,11 +125,13 @@ export class DeleteTask extends Task<void> {
         container.move('exit')
         init.status = run.phase = 'stopped'
         init.exit = run.exit = exit
+        adoptRestart(supervisor, container, restart)
         container.changed('stopped')
       }
     })
     failpoint('exit.told')
     container.shim?.acknowledge()
+    await tellRestart(supervisor, container, restart, this)
   }
 }
 
@@ -140,6 +146,7 @@ export async function removeContainer (supervisor: Supervisor, task: Task<unknow
     task,
     apply: () => {
       supervisor.containers.delete(container.id)
+      supervisor.deadlines.forget(container.id)
       container.changed('removed')
     }
   })

@@ -5,15 +5,18 @@ import { failpoint } from '../failpoints.ts'
 import { cgroupOf, type ContainerCgroup } from '../runtime/cgroup.ts'
 import { Container, recordVersion, type ContainerRecord } from '../runtime/container.ts'
 import { nowNs } from '../native/index.ts'
-import type { ExitFacts } from '../runtime/exit.ts'
+import { timestamp, type ExitFacts } from '../runtime/exit.ts'
 import { readIfThere, removeTree } from '../runtime/files.ts'
+import type { EventType } from '../schemas/index.ts'
 import { Shim } from '../runtime/shim.ts'
 import { DeleteTask } from './delete.ts'
 import { exitSeen } from './exit.ts'
 import { readExitRecord } from './exit-record.ts'
 import { killAll } from './kill.ts'
 import { findOrphans, type Orphan } from './orphans.ts'
+import { takeUpLease } from './lease.ts'
 import { restorePaused, toldPaused } from './pause.ts'
+import { takeUpRestart } from './restart.ts'
 import { arm } from './run.ts'
 import { loadExecs, restoreExecs } from './restore-execs.ts'
 import { startFailed } from './start.ts'
@@ -36,10 +39,14 @@ export async function restore (supervisor: Supervisor): Promise<Orphan[]> {
   const names = await readdir(directory)
   supervisor.progress.total = names.length
   const found: Container[] = []
+  const told = new Map<Container, ReadonlySet<EventType>>()
   await bounded(names, async (name) => {
     try {
       const container = await load(supervisor, directory, name)
-      if (container !== undefined && await align(supervisor, container)) found.push(container)
+      const types = container === undefined ? undefined : await align(supervisor, container)
+      if (container === undefined || types === undefined) return
+      found.push(container)
+      told.set(container, types)
     } catch (error) {
       const reason = (error as Error).message
       const path = join(directory, name)
@@ -54,7 +61,7 @@ export async function restore (supervisor: Supervisor): Promise<Orphan[]> {
   }
   supervisor.listed = true
   await bounded(found, async (container) => {
-    const task = new RestoreTask(container)
+    const task = new RestoreTask(container, told.get(container) ?? new Set())
     await supervisor.send(task).catch((error: unknown) => {
       supervisor.log.error({ err: error, container: container.id }, 'a container could not be taken up')
       if (container.status !== 'stopped') container.status = 'lost'
@@ -92,19 +99,20 @@ async function load (supervisor: Supervisor, directory: string, name: string): P
 
 /**
  * Brings a record, which is written after the event and may be some steps behind it, to what readers have been told: no one
- * who has seen an event may be shown an older state. False for a container that was told to be gone; its directory goes.
+ * who has seen an event may be shown an older state. Returns the types of the
+ * events of its run; undefined for a container that was told to be gone, whose directory goes.
  */
-async function align (supervisor: Supervisor, container: Container): Promise<boolean> {
+async function align (supervisor: Supervisor, container: Container): Promise<ReadonlySet<EventType> | undefined> {
   await adoptTold(supervisor, container)
   const { run } = container
-  if (run === null) return true
+  if (run === null) return new Set()
   const { journal } = supervisor.options
   const events = await journal.eventsOfRun(run.runId)
   const ofInit = events.filter(({ processId }) => processId === undefined || processId === 'init').map(({ type }) => type)
   const told = new Set(ofInit)
   if (told.has('StateDelete')) {
     await removeTree(container.root)
-    return false
+    return undefined
   }
   container.lastEventId = events.at(-1)?.id ?? container.lastEventId
   const start = events.find(({ type }) => type === 'StateStart')
@@ -124,24 +132,29 @@ async function align (supervisor: Supervisor, container: Container): Promise<boo
   // A new run that nobody was told of belongs to a container that was told to have stopped before.
   if (run.phase === 'creating') container.status = container.lastEventId === null ? 'created' : 'stopped'
   else container.status = run.phase === 'running' && run.paused ? 'paused' : run.phase
-  return true
+  return told
 }
 
 class RestoreTask extends Task<void> {
   readonly kind = 'start'
   override readonly internal = true
   readonly #container: Container
+  readonly #told: ReadonlySet<EventType>
 
-  constructor (container: Container) {
+  constructor (container: Container, told: ReadonlySet<EventType>) {
     super(container.id)
     this.#container = container
+    this.#told = told
   }
 
   async execute (supervisor: Supervisor): Promise<void> {
     const container = this.#container
     const { run } = container
     const { bootId, watch } = supervisor.options
-    if (run === null || run.tornDown) return
+    if (run === null) return
+    takeUpLease(supervisor, container, this.#told)
+    if (run.phase === 'stopped') await takeUpRestart(supervisor, container, this.#told, this)
+    if (run.tornDown) return
     failpoint('restore.loaded')
     this.step = 'looking for the shim'
     const sameBoot = run.bootId === bootId
@@ -153,6 +166,8 @@ class RestoreTask extends Task<void> {
       shim.kill()
       await shim.ended
     }
+    // A further run has no StateCreate of its own. If its command ran, that is told, and its end too: nothing that ran is made undone.
+    if (run.phase === 'creating' && container.lastEventId !== null && (shim?.started === true || (await readExitRecord(container.outDir, 'init'))?.started === true)) run.phase = 'created'
     if (run.phase === 'creating') {
       await this.#undo(supervisor, container)
       return
@@ -181,12 +196,14 @@ class RestoreTask extends Task<void> {
   async #started (supervisor: Supervisor, container: Container): Promise<void> {
     const { init, run } = container
     if (init === undefined || run === null) return
+    const startedAt = timestamp(nowNs())
     await supervisor.publish(container, 'StateStart', {
       task: this,
       process: init,
       apply: () => {
         container.move('start')
         run.phase = init.status = 'running'
+        run.startedAt = init.startedAt = startedAt
       }
     })
   }

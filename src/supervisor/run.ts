@@ -125,6 +125,7 @@ export async function startRun (supervisor: Supervisor, task: Task<unknown>, con
       if (container.status !== 'stopping') container.move('start')
       run.phase = init.status = 'running'
       run.startedAt = init.startedAt = startedAt
+      container.lifecycle.restart.nextAt = null
     }
   })
   failpoint('start.told')

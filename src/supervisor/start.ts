@@ -6,6 +6,7 @@ import { nowNs } from '../native/index.ts'
 import { timestamp } from '../runtime/exit.ts'
 import { forgetRuns } from '../runtime/log-runs.ts'
 import { DeleteTask, removeContainer } from './delete.ts'
+import { adoptRestart, beginAnew, restartAfter, tellRestart } from './restart.ts'
 import { createRun, startRun } from './run.ts'
 import type { Supervisor } from './supervisor.ts'
 import { Task, type TaskContext } from './task.ts'
@@ -23,9 +24,22 @@ export class StartTask extends Task<ContainerView> {
   async execute (supervisor: Supervisor): Promise<ContainerView> {
     const container = supervisor.find(this.containerId ?? '')
     container.mayMove('start')
-    if (container.status === 'stopped') await newRun(supervisor, this, container)
+    if (container.lifecycle.expired) throw new LongshoreError('lease_expired', `the lease of container ${container.id} ended at ${container.lifecycle.expiresAt ?? ''}: give it a new one first`)
+    if (container.status === 'stopped') await this.#again(supervisor, container)
     else await StartTask.run(supervisor, this, container, 'keep')
     return container.view()
+  }
+
+  /** By request, so what the restart policy counted before is over. */
+  async #again (supervisor: Supervisor, container: Container): Promise<void> {
+    const { run } = container
+    const goBack = beginAnew(container)
+    try {
+      await newRun(supervisor, this, container)
+    } catch (error) {
+      if (container.run === run) goBack()
+      throw error
+    }
   }
 
   /** The start itself, for a run that was just created; also the second half of a create. A run that cannot start is torn down. */
@@ -35,6 +49,8 @@ export class StartTask extends Task<ContainerView> {
       await startRun(supervisor, task, container)
       supervisor.options.observe('start', Number(process.hrtime.bigint() - began) / 1e9)
     } catch (error) {
+      // Whoever creates is answered, and tries again or not: there is nothing left for a policy to start.
+      if (onFailure === 'remove') container.lifecycle.restart.stopped = true
       await failed(supervisor, task, container, error)
       if (onFailure === 'remove') await removeContainer(supervisor, task, container)
       throw error
@@ -42,7 +58,17 @@ export class StartTask extends Task<ContainerView> {
   }
 }
 
-async function newRun (supervisor: Supervisor, task: Task<unknown>, container: Container): Promise<void> {
+/** Makes a new run of a container that has ended, and starts it. When it is refused before there is a run, all stays as it was. */
+export async function newRun (supervisor: Supervisor, task: Task<unknown>, container: Container): Promise<void> {
+  container.starting = true
+  try {
+    await makeRun(supervisor, task, container)
+  } finally {
+    container.starting = false
+  }
+}
+
+async function makeRun (supervisor: Supervisor, task: Task<unknown>, container: Container): Promise<void> {
   await tearDown(supervisor, task, container)
   task.step = 'reading the bundle'
   const bundle = await loadBundle(container.bundle, container.processOverride, container.resources)
@@ -80,6 +106,7 @@ export async function startFailed (supervisor: Supervisor, task: Task<unknown>, 
     exitedAt: timestamp(nowNs()),
     outputComplete: true
   }
+  const restart = restartAfter(container, exit)
   await supervisor.publish(container, 'StateStartFailed', {
     task,
     process: init,
@@ -90,7 +117,10 @@ export async function startFailed (supervisor: Supervisor, task: Task<unknown>, 
       container.status = 'stopped'
       run.phase = init.status = 'stopped'
       run.exit = init.exit = exit
+      adoptRestart(supervisor, container, restart)
       container.changed('stopped')
     }
   })
+  // A container that was never told of goes without a trace.
+  if (supervisor.containers.has(container.id)) await tellRestart(supervisor, container, restart, task)
 }

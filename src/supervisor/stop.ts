@@ -1,6 +1,7 @@
 import { LongshoreError } from '../errors.ts'
 import type { ContainerView } from '../schemas/index.ts'
 import { killAll, stopped } from './kill.ts'
+import { TurnTask, standDown } from './restart.ts'
 import { SignalTask } from './signal.ts'
 import type { Supervisor } from './supervisor.ts'
 import { Task, type TaskContext } from './task.ts'
@@ -14,12 +15,14 @@ export class StopTask extends Task<ContainerView> {
   override readonly lane = 'free'
   readonly #signal: number | undefined
   readonly #grace: number | undefined
+  readonly #standDown: boolean
 
-  /** `timeout`: seconds from the signal to SIGKILL. */
-  constructor (input: { containerId: string, signal?: number, timeout?: number }, context?: TaskContext) {
+  /** `timeout`: seconds from the signal to SIGKILL. `standDown`, as by default: no restart policy starts it again. */
+  constructor (input: { containerId: string, signal?: number, timeout?: number, standDown?: boolean }, context?: TaskContext) {
     super(input.containerId, context)
     this.#signal = input.signal
     this.#grace = input.timeout
+    this.#standDown = input.standDown ?? true
     // The container's own grace is not known yet; execute() sets the deadline that goes with it.
     this.timeout = (input.timeout ?? 3600) + 2 * killLimit
   }
@@ -27,6 +30,12 @@ export class StopTask extends Task<ContainerView> {
   async execute (supervisor: Supervisor): Promise<ContainerView> {
     const id = this.containerId ?? ''
     const container = supervisor.find(id)
+    if (this.#standDown) await standDown(supervisor, container)
+    // What is just being started is not stopped yet, though it looks so: it is, after this turn.
+    if (container.status === 'stopped' && container.starting) {
+      this.step = 'waiting for a start that is under way'
+      await supervisor.send(new TurnTask(id))
+    }
     if (container.status === 'stopped') return container.view()
     const neverStarted = container.status === 'created'
     container.move('stop')

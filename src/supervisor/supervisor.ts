@@ -7,6 +7,7 @@ import type { CgroupMounts } from '../runtime/cgroup.ts'
 import type { RuntimeResult, Shim } from '../runtime/shim.ts'
 import { ShimGone } from '../runtime/shim.ts'
 import type { Watch } from '../runtime/watch.ts'
+import { Deadlines } from './deadlines.ts'
 import { Lanes, Slots } from './lanes.ts'
 import type { Task } from './task.ts'
 import { Waits } from './wait.ts'
@@ -69,6 +70,7 @@ export class Supervisor {
   readonly #tasks = new Map<string, Task<unknown>>()
   readonly #finished: string[] = []
   readonly waits = new Waits()
+  readonly deadlines = new Deadlines()
   /** those whose senders have a deadline, which is looked at while there are any */
   readonly #expiring = new Set<Task<unknown>>()
   #expiry: NodeJS.Timeout | undefined
@@ -197,8 +199,8 @@ export class Supervisor {
    * Writes an event to the journal; `apply` changes the state in the same turn in which subscribers are told,
    * so that neither can be seen without the other. `at`: its time, now when absent.
    */
-  async publish (container: Container, type: EventView['type'], details: { task?: Task<unknown>, process?: Process, exit?: ExitView, error?: LongshoreError, labels?: Record<string, string>, at?: bigint, apply?: () => void }): Promise<void> {
-    const { task, process, exit, error, at, apply } = details
+  async publish (container: Container, type: EventView['type'], details: { task?: Task<unknown>, process?: Process, exit?: ExitView, error?: LongshoreError, labels?: Record<string, string>, more?: Pick<EventView, 'restart' | 'expiresAt'>, at?: bigint, apply?: () => void }): Promise<void> {
+    const { task, process, exit, error, more, at, apply } = details
     const runId = container.run?.runId
     const row: ExitRow | undefined = exit === undefined || runId === undefined
       ? undefined
@@ -210,6 +212,7 @@ export class Supervisor {
       ...(process === undefined ? {} : { processId: process.id, ...(process.pid === null ? {} : { pid: process.pid }) }),
       ...(exit === undefined ? {} : { exit }),
       ...(error === undefined ? {} : { error: { code: error.code, detail: error.message } }),
+      ...more,
       labels: details.labels ?? container.labels,
       ...(task === undefined ? {} : { taskId: task.id }),
       ...(task?.requestId === undefined ? {} : { requestId: task.requestId })

@@ -3,7 +3,8 @@ import { LongshoreError, exhausted } from '../errors.ts'
 import type { TaskView } from '../schemas/index.ts'
 import type { Supervisor } from './supervisor.ts'
 
-export type TaskKind = 'create' | 'start' | 'signal' | 'stop' | 'exit' | 'exec' | 'exec-exit' | 'delete' | 'get' | 'pause' | 'resume' | 'update'
+export type TaskKind = 'create' | 'start' | 'signal' | 'stop' | 'exit' | 'exec' | 'exec-exit' | 'delete' | 'get' | 'pause' | 'resume' | 'update' |
+  'lease' | 'policy' | 'checkpoint'
 
 /** of this daemon, so that ids differ over restarts; the rest of an id is a number, which costs nothing */
 const idPrefix = randomBytes(6).toString('hex')
