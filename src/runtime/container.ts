@@ -108,7 +108,7 @@ export class Container {
   readonly starting = new Map<string, Process>()
   status: Status
   /** a new run is on its way, from the moment at which its task begins */
-  starting = false
+  renewing = false
   run: RunRecord | null
   shim: Shim | undefined
   oomToken: number | undefined

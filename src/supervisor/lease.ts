@@ -45,7 +45,7 @@ export class LeaseTask extends Task<ContainerView> {
   async execute (supervisor: Supervisor): Promise<ContainerView> {
     const container = supervisor.find(this.containerId ?? '')
     const { lifecycle } = container
-    if (lifecycle.expired && (container.status !== 'stopped' || container.starting)) {
+    if (lifecycle.expired && (container.status !== 'stopped' || container.renewing)) {
       throw new LongshoreError('lease_expired', `the lease of container ${container.id} ended at ${lifecycle.expiresAt ?? ''}; it is being stopped`)
     }
     lifecycle.expiresAt = this.#timeToLive === null ? null : leaseEnd(this.#timeToLive)
@@ -68,7 +68,7 @@ export class ExpireTask extends Task<void> {
     const { lifecycle } = container
     const { expiresAt } = lifecycle
     if (expiresAt === null || Date.parse(expiresAt) > Date.now()) return armLease(supervisor, container)
-    const idle = container.status === 'stopped' && !container.starting
+    const idle = container.status === 'stopped' && !container.renewing
     const end = (): void => {
       lifecycle.expired = true
       if (lifecycle.restart.nextAt !== null) Object.assign(lifecycle.restart, { nextAt: null, reason: 'expired' })
@@ -80,7 +80,7 @@ export class ExpireTask extends Task<void> {
       failpoint('lease.told')
       await container.save()
     }
-    if (idle && container.status === 'stopped' && !container.starting) return
+    if (idle && container.status === 'stopped' && !container.renewing) return
     try {
       await supervisor.send(new StopTask({ containerId: container.id, standDown: false }))
     } catch (error) {

@@ -60,11 +60,11 @@ export class StartTask extends Task<ContainerView> {
 
 /** Makes a new run of a container that has ended, and starts it. When it is refused before there is a run, all stays as it was. */
 export async function newRun (supervisor: Supervisor, task: Task<unknown>, container: Container): Promise<void> {
-  container.starting = true
+  container.renewing = true
   try {
     await makeRun(supervisor, task, container)
   } finally {
-    container.starting = false
+    container.renewing = false
   }
 }
 

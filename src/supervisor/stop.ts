@@ -32,7 +32,7 @@ export class StopTask extends Task<ContainerView> {
     const container = supervisor.find(id)
     if (this.#standDown) await standDown(supervisor, container)
     // What is just being started is not stopped yet, though it looks so: it is, after this turn.
-    if (container.status === 'stopped' && container.starting) {
+    if (container.status === 'stopped' && container.renewing) {
       this.step = 'waiting for a start that is under way'
       await supervisor.send(new TurnTask(id))
     }
