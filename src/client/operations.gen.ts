@@ -1,4 +1,4 @@
-// Made by `make openapi` from openapi.yaml, sha256 7e2e38996b2a76e2a8aa35184a7ee44bb5841a69af3639c48cd679c7448ea9ae
+// Made by `make openapi` from openapi.yaml, sha256 23fade9bff579c4785970c7c6f509a13a44510f45f6321d20c43eebfaf6d7eb4
 
 import type * as types from './types.gen.ts'
 
@@ -25,6 +25,8 @@ export const operations = {
   getContainerStats: { method: 'GET', path: '/containers/{id}/stats' },
   listStats: { method: 'GET', path: '/stats' },
   listContainerPids: { method: 'GET', path: '/containers/{id}/top' },
+  setRestartPolicy: { method: 'PUT', path: '/containers/{id}/restart-policy' },
+  renewLease: { method: 'POST', path: '/containers/{id}/lease' },
   streamEvents: { method: 'GET', path: '/events' },
   streamContainerEvents: { method: 'GET', path: '/containers/{id}/events' },
   containerLogs: { method: 'GET', path: '/containers/{id}/logs' },
@@ -66,6 +68,8 @@ export type Operations = {
   getContainerStats: { data: types.GetContainerStatsData, responses: types.GetContainerStatsResponses }
   listStats: { data: types.ListStatsData, responses: types.ListStatsResponses }
   listContainerPids: { data: types.ListContainerPidsData, responses: types.ListContainerPidsResponses }
+  setRestartPolicy: { data: types.SetRestartPolicyData, responses: types.SetRestartPolicyResponses }
+  renewLease: { data: types.RenewLeaseData, responses: types.RenewLeaseResponses }
   streamEvents: { data: types.StreamEventsData, responses: types.StreamEventsResponses }
   streamContainerEvents: { data: types.StreamContainerEventsData, responses: types.StreamContainerEventsResponses }
   containerLogs: { data: types.ContainerLogsData, responses: types.ContainerLogsResponses }
