@@ -40,7 +40,7 @@ try {
 }
 
 const bootId = (await readFile('/proc/sys/kernel/random/boot_id', 'utf8')).trim()
-const journal = await Journal.open({ path: join(config.root, 'journal.db'), bootId, retainEvents: config.retainEvents, retainDays: config.retainDays, retainBytes: config.retainBytes, log })
+const journal = await Journal.open({ path: join(config.root, 'journal.db'), bootId, retainEvents: config.retainEvents, retainDays: config.retainDays, retainBytes: config.retainBytes, lane: join(config.state, 'journal.lane'), log })
 const watch = new Watch(log)
 const hub = new Hub(journal, { heartbeatSeconds: config.heartbeat, log })
 const metrics = makeMetrics({

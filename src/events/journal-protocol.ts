@@ -12,7 +12,13 @@ export type WorkerData = {
   retainBytes: number
   /** bytes: a larger file is not checked for damage before it is used, but beside it */
   checkAtOnce: number
+  /** the lane's name, '' for none, and what an earlier daemon left in it */
+  lane: string
+  left?: LaneRows
 }
+
+/** Events that were told, and may not be in the database yet. */
+export type LaneRows = { epoch: string, first: number, rows: Append[] }
 
 /** A history and the sequence number of its first event. */
 export type Epoch = { epoch: string, first: number }

@@ -4,6 +4,7 @@
  * Schema, version 1 (PRAGMA user_version; a change of it comes with a migration and a higher number):
  *
  *   meta    (key, value)       bootId  the boot in which it was last opened
+ *                              lane    the name of the lane (lane.ts) that events were told from, '' for none
  *                              closed  1 after an orderly end, 0 while it is open
  *                              head    the highest sequence number, for when retention has left no event
  *   epochs  (epoch, first)     each history and its first sequence number; the last one goes on
@@ -20,7 +21,7 @@ import { randomBytes } from 'node:crypto'
 import { DatabaseSync } from 'node:sqlite'
 import { hasCode } from '../errors.ts'
 import { exists } from '../runtime/exists.ts'
-import type { Epoch } from './journal-protocol.ts'
+import type { Epoch, WorkerData } from './journal-protocol.ts'
 
 const schemaVersion = 1
 const beside = ['', '-wal', '-shm']
@@ -45,8 +46,13 @@ export function isDamage (error: unknown, opening = false): boolean {
     (errcode !== undefined && (damageCodes.has(errcode & 0xff) || (opening && errcode === foreignTables)))
 }
 
+type StoreOptions = Pick<WorkerData, 'path' | 'bootId' | 'checkAtOnce' | 'lane'> & {
+  /** puts in what was told and is not there yet; returns the new head */
+  recover: (db: DatabaseSync, epoch: string | undefined, head: number) => number
+}
+
 /** Throws what isDamage() can tell from a passing trouble. Files above `checkAtOnce` bytes are not checked page by page. */
-export async function openStore (path: string, bootId: string, checkAtOnce: number): Promise<Store> {
+export async function openStore ({ path, bootId, checkAtOnce, lane, recover }: StoreOptions): Promise<Store> {
   // The file first, so that it and what SQLite lays beside it (which takes its mode) are for the owner only.
   const file = await open(path, 'a', 0o600)
   const { size } = await file.stat()
@@ -66,8 +72,8 @@ export async function openStore (path: string, bootId: string, checkAtOnce: numb
     db.exec('PRAGMA synchronous = FULL')
     if (version < schemaVersion) makeTables(db)
     const bounds = db.prepare('SELECT min(seq) AS first, max(seq) AS head FROM events').get() as { first: number | null, head: number | null }
-    const head = Math.max(Number(getMeta(db, 'head') ?? 0), bounds.head ?? 0)
-    const { epochs, cut } = beginEpoch(db, bootId, head)
+    const head = recover(db, epochsOf(db).at(-1)?.epoch, Math.max(Number(getMeta(db, 'head') ?? 0), bounds.head ?? 0))
+    const { epochs, cut } = beginEpoch(db, bootId, lane, head)
     db.exec('PRAGMA synchronous = NORMAL')
     return { db, epochs, head, first: bounds.first ?? head + 1, cut, unchecked }
   } catch (error) {
@@ -103,17 +109,20 @@ export function checkPages (db: DatabaseSync): void {
 
 /**
  * After a power cut the last events, which readers have seen, may be gone, and their numbers must not come back for
- * others: a new history begins. The daemon's own death loses nothing, since the kernel has what it wrote.
+ * others: a new history begins. The daemon's own death loses nothing, since the kernel has what it wrote, but for a lane
+ * that has gone since: what was told from it may have gone with it.
  */
-function beginEpoch (db: DatabaseSync, bootId: string, head: number): { epochs: Epoch[], cut: boolean } {
+function beginEpoch (db: DatabaseSync, bootId: string, lane: string, head: number): { epochs: Epoch[], cut: boolean } {
   const known = epochsOf(db)
-  const cut = known.length > 0 && getMeta(db, 'closed') !== '1' && getMeta(db, 'bootId') !== bootId
+  const cut = known.length > 0 && getMeta(db, 'closed') !== '1' &&
+    (getMeta(db, 'bootId') !== bootId || !['', lane].includes(getMeta(db, 'lane') ?? ''))
   db.exec('BEGIN IMMEDIATE')
   if (known.length === 0 || cut) {
     db.prepare('DELETE FROM epochs WHERE first > ?').run(head)
     db.prepare('INSERT INTO epochs VALUES (?, ?)').run(randomBytes(4).toString('hex'), head + 1)
   }
   setMeta(db, 'bootId', bootId)
+  setMeta(db, 'lane', lane)
   setMeta(db, 'closed', '0')
   db.exec('COMMIT')
   return { epochs: epochsOf(db), cut }

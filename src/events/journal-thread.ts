@@ -3,7 +3,7 @@ import { Worker } from 'node:worker_threads'
 import type { Failure, Opened, Reply, Request, WorkerData } from './journal-protocol.ts'
 
 /** A request as it is asked, before it has its number. */
-type Ask = Request extends infer R ? R extends { id: number } ? Omit<R, 'id'> : never : never
+export type Ask = Request extends infer R ? R extends { id: number } ? Omit<R, 'id'> : never : never
 
 type Waiting = { resolve: (value: unknown) => void, reject: (error: Error) => void }
 

@@ -1,13 +1,14 @@
 /** The journal's own thread: it alone touches the database (journal-store.ts), so that no disk ever holds up the event loop. */
-import type { StatementSync } from 'node:sqlite'
+import type { DatabaseSync, StatementSync } from 'node:sqlite'
 import { parentPort, workerData } from 'node:worker_threads'
 import { epochOf } from './cursor.ts'
 import { Entry, reasonOf, type Form } from './entry.ts'
 import { labelsMatch } from './labels.ts'
 import type { Append, Failure, Opened, Reply, Request, StoredBytes, StoredPage, StoredRow, Trimmed, WorkerData } from './journal-protocol.ts'
+import { toldOnly } from './once.ts'
 import { isDamage, openStore, setAside, setMeta, usedBytes, type Store } from './journal-store.ts'
 
-const { path, bootId, retainEvents, retainDays, retainBytes, checkAtOnce } = workerData as WorkerData
+const { path, bootId, retainEvents, retainDays, retainBytes, checkAtOnce, lane, left } = workerData as WorkerData
 const day = 24 * 3600 * 1000
 /** how long an exit can be asked for after its container went (a day is promised) */
 const exitsKept = 7 * day
@@ -34,7 +35,7 @@ class Refused extends Error {
 
 class Stale extends Error {}
 
-function prepare ({ db }: Store) {
+function prepare (db: DatabaseSync) {
   // Absent filters are null. One statement walks the sequence, the other the container's index.
   const chosen = 'AND seq <= :until AND (:types IS NULL OR type IN (SELECT value FROM json_each(:types)))'
   const columns = 'seq, type, container_id, labels, body'
@@ -64,8 +65,8 @@ let sql: ReturnType<typeof prepare>
 async function begin (reason?: string): Promise<Opened> {
   const aside = reason === undefined ? undefined : `${await setAside(path)}: ${reason}`
   try {
-    store = await openStore(path, bootId, checkAtOnce)
-    sql = prepare(store)
+    store = await openStore({ path, bootId, checkAtOnce, lane, recover })
+    sql = prepare(store.db)
   } catch (error) {
     if (reason !== undefined || !isDamage(error, true)) throw error
     return await begin((error as Error).message)
@@ -74,16 +75,50 @@ async function begin (reason?: string): Promise<Opened> {
   return { epochs, head, first, cut, unchecked, ...(aside === undefined ? {} : { setAside: aside }) }
 }
 
-function transaction (work: () => void): void {
-  store.db.exec('BEGIN IMMEDIATE')
+function transaction (work: () => void, db = store.db): void {
+  db.exec('BEGIN IMMEDIATE')
   try {
     work()
-    store.db.exec('COMMIT')
+    db.exec('COMMIT')
   } catch (error) {
     // Some errors have ended the transaction by themselves.
-    try { store.db.exec('ROLLBACK') } catch {}
+    try { db.exec('ROLLBACK') } catch {}
     throw error
   }
+}
+
+function insert (sql: ReturnType<typeof prepare>, first: number, rows: Append[]): void {
+  for (const [index, { time, type, containerId, runId, processId, labels, body, exit }] of rows.entries()) {
+    try {
+      sql.insert.run(first + index, time, type, containerId, runId, processId, labels, body)
+      if (exit !== undefined) sql.insertExit.run(exit.runId, exit.processId, exit.containerId, time, exit.exit)
+    } catch (error) {
+      if (((error as { errcode?: number }).errcode ?? 0) % 256 === constraint) throw new Refused(index, error as Error)
+      throw error
+    }
+    if (type === 'StateDelete') sql.gone.run(time, containerId, null)
+    else if (type === 'StateStart') sql.gone.run(time, containerId, runId)
+  }
+}
+
+/**
+ * What the last daemon told and did not commit goes in, if it goes on where the database ends.
+ */
+function recover (db: DatabaseSync, epoch: string | undefined, head: number): number {
+  if (left === undefined || left.epoch !== epoch || left.first > head + 1) return head
+  const rows = left.rows.slice(head + 1 - left.first)
+  for (let written = rows.length === 0; !written;) {
+    try {
+      transaction(() => insert(prepare(db), head + 1, rows), db)
+      written = true
+    } catch (error) {
+      const refused = error instanceof Refused ? rows[error.row] : undefined
+      if (refused === undefined) throw error
+      // It was told, so it keeps its place; what the store has already is not touched by it.
+      rows[(error as Refused).row] = toldOnly(refused)
+    }
+  }
+  return head + rows.length
 }
 
 function append (epoch: string, first: number, rows: Append[]): void {
@@ -91,19 +126,7 @@ function append (epoch: string, first: number, rows: Append[]): void {
   const last = first + rows.length - 1
   // A commit whose answer was lost with its thread is not made twice.
   if (last <= store.head && (sql.bodyOf.get(last) as { body: string } | undefined)?.body === rows.at(-1)?.body) return
-  transaction(() => {
-    for (const [index, { time, type, containerId, runId, processId, labels, body, exit }] of rows.entries()) {
-      try {
-        sql.insert.run(first + index, time, type, containerId, runId, processId, labels, body)
-        if (exit !== undefined) sql.insertExit.run(exit.runId, exit.processId, exit.containerId, time, exit.exit)
-      } catch (error) {
-        if (((error as { errcode?: number }).errcode ?? 0) % 256 === constraint) throw new Refused(index, error as Error)
-        throw error
-      }
-      if (type === 'StateDelete') sql.gone.run(time, containerId, null)
-      else if (type === 'StateStart') sql.gone.run(time, containerId, runId)
-    }
-  })
+  transaction(() => insert(sql, first, rows))
   store.head = last
 }
 

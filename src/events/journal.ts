@@ -1,17 +1,15 @@
 import { failpoint } from '../failpoints.ts'
-import type { EventType } from '../schemas/index.ts'
-import { epochOf, locate, positionId, type Bounds, type Position } from './cursor.ts'
-import { Entry, type Form } from './entry.ts'
-import type { FilterQuery } from './filter.ts'
-import type { Append, Epoch, Opened, StoredBytes, StoredExit, StoredPage, Trimmed } from './journal-protocol.ts'
-import { exitRow, rowOf, type ExitRow, type NewEvent } from './journal-row.ts'
+import { Ahead, firstRetry, lastRetry } from './ahead.ts'
+import { locate, positionId, type Bounds, type Position } from './cursor.ts'
+import { Entry } from './entry.ts'
+import type { Append, Epoch, LaneRows, Opened, Trimmed } from './journal-protocol.ts'
+import { JournalReads } from './journal-reads.ts'
+import { rowOf, type ExitRow, type NewEvent } from './journal-row.ts'
+import { Lane } from './lane.ts'
 import { Retention } from './retention.ts'
-import { JournalError, JournalThread, checkJournal } from './journal-thread.ts'
+import { JournalError, JournalThread, checkJournal, type Ask } from './journal-thread.ts'
 
 export type { ExitRow, NewEvent }
-
-/** Events in order; everything that matches up to `reached` is among them. */
-export type Page = { entries: Entry[], reached: number }
 
 type Log = { warn: (details: object, message: string) => void, error: (details: object, message: string) => void }
 
@@ -25,6 +23,8 @@ export type JournalOptions = {
   /** of the database file; 1 GiB when absent */
   retainBytes?: number
   log: Log
+  /** where events go first, to be told at once: a directory that lasts as long as the machine is up; absent to commit first */
+  lane?: string
   /** bytes; a larger file is checked for damage beside its use. 64 MiB when absent */
   checkAtOnce?: number
 }
@@ -32,9 +32,6 @@ export type JournalOptions = {
 type Waiting = { row: Append, committed: ((id: string) => void) | undefined, resolve: (id: string) => void, reject: (error: Error) => void }
 
 const defaultRetainBytes = 1024 ** 3
-/** milliseconds between tries of a commit that fails, doubled from the first to the last */
-const firstRetry = 50
-const lastRetry = 5000
 /** bytes that are looked through in about a tenth of a second */
 const defaultCheckAtOnce = 64 * 1024 * 1024
 
@@ -43,13 +40,14 @@ const defaultCheckAtOnce = 64 * 1024 * 1024
  * of the appends and without holes; appends of one turn of the loop, and all that come while a commit is under way,
  * share one commit.
  */
-export class Journal implements Bounds {
+export class Journal extends JournalReads implements Bounds {
   readonly options: JournalOptions
   /** called with each committed batch, in the turn in which its `committed` callbacks ran */
   onCommitted: (entries: Entry[]) => void = () => {}
   /** called when the journal was set aside in mid-life: a new history has begun, and no position holds any more */
   onRenewed: () => void = () => {}
   readonly #thread: JournalThread
+  readonly #ahead: Ahead | undefined
   #epochs: Epoch[] = []
   #head = 0
   #writable = true
@@ -62,14 +60,23 @@ export class Journal implements Bounds {
   readonly #checking = new AbortController()
   readonly #kept: Retention
 
-  private constructor (options: JournalOptions) {
+  private constructor (options: JournalOptions, lane: Lane | undefined, left: LaneRows | undefined) {
+    super()
     this.options = options
     const { path, bootId, retainEvents, retainDays, retainBytes = defaultRetainBytes, checkAtOnce = defaultCheckAtOnce } = options
-    this.#thread = new JournalThread({ path, bootId, retainEvents, retainDays, retainBytes, checkAtOnce }, (error) => {
+    this.#thread = new JournalThread({ path, bootId, retainEvents, retainDays, retainBytes, checkAtOnce, lane: lane?.id ?? '', ...(left === undefined ? {} : { left }) }, (error) => {
       options.log.error({ err: error }, "the journal's thread was lost; another one takes over")
       this.#writable = false
       void this.#restart()
     })
+    this.#ahead = lane === undefined
+      ? undefined
+      : new Ahead({
+        lane,
+        store: async (first, rows) => await this.#thread.ask({ op: 'append', epoch: this.epoch, first, rows }),
+        stored: () => this.#works(),
+        failed: async (error, delay) => await this.#failed(error, this.epoch, delay)
+      })
     this.#kept = new Retention({
       retainEvents,
       trim: async () => await this.#thread.ask({ op: 'trim' }) as Trimmed,
@@ -79,7 +86,13 @@ export class Journal implements Bounds {
 
   /** A damaged file is set aside whole and a new history begins; rejects only when there can be no journal at all. */
   static async open (options: JournalOptions): Promise<Journal> {
-    const journal = new Journal(options)
+    let opened: ReturnType<typeof Lane.open> | undefined
+    try {
+      if (options.lane !== undefined) opened = Lane.open(options.lane)
+    } catch (error) {
+      options.log.warn({ err: error }, 'there can be no lane for events: each is committed before it is told')
+    }
+    const journal = new Journal(options, opened?.lane, opened?.left)
     try {
       journal.#adopt(await journal.#thread.start())
     } catch (error) {
@@ -93,6 +106,7 @@ export class Journal implements Bounds {
   #adopt (opened: Opened): void {
     const { epochs, head, first, setAside, cut, unchecked } = opened
     const { log, path } = this.options
+    if (this.#epochs.length > 0 && this.epoch !== epochs.at(-1)?.epoch) this.#carry()
     this.#epochs = epochs
     this.#head = head
     this.#kept.first = first
@@ -104,6 +118,19 @@ export class Journal implements Bounds {
     }, (error: unknown) => {
       if (!this.#closed) log.warn({ err: error }, 'the journal could not be checked for damage')
     })
+  }
+
+  protected override async ask (ask: Ask): Promise<unknown> {
+    await this.#ahead?.settle()
+    return await this.#thread.ask(ask)
+  }
+
+  protected override get ahead (): Ahead | undefined {
+    return this.#ahead
+  }
+
+  protected override damaged (reason: string): void {
+    void this.#renew(reason)
   }
 
   get epochs (): readonly Epoch[] {
@@ -170,13 +197,34 @@ export class Journal implements Bounds {
     while (this.#waiting.length > 0) {
       const batch = this.#waiting
       this.#waiting = []
-      await this.#commit(batch)
+      if (!this.#quick(batch)) await this.#commit(batch)
     }
     this.#writing = undefined
   }
 
+  /** Tells of events that are safe in the lane, without waiting for the database; false when they have to go the longer way. */
+  #quick (batch: Waiting[]): boolean {
+    const { epoch } = this
+    const first = this.#head + 1
+    if (!this.#writable || this.#closed || this.#renewing !== undefined) return false
+    if (this.#ahead?.take(epoch, first, batch.map(({ row }) => row)) !== true) return false
+    failpoint('journal.committed')
+    this.#tell(batch, epoch, first)
+    return true
+  }
+
+  /** What was told in a history that was lost is appended to the new one: readers are told of the gap, and exits are kept. */
+  #carry (): void {
+    const rows = this.#ahead?.abandon() ?? []
+    if (rows.length === 0) return
+    this.#waiting.unshift(...rows.map((row) => ({ row, committed: undefined, resolve: () => {}, reject: () => {} })))
+    this.#writing ??= this.#write()
+  }
+
   /** Tries until it succeeds: what has happened has happened, and its place in the sequence is taken. */
   async #commit (batch: Waiting[]): Promise<void> {
+    // They come after what is on its way already.
+    await this.#ahead?.flush()
     for (let delay = firstRetry; batch.length > 0;) {
       const { epoch } = this
       const first = this.#head + 1
@@ -195,22 +243,35 @@ export class Journal implements Bounds {
           for (const { reject } of batch) reject(new Error('the journal was closed before it could be written', { cause: error }))
           return
         }
-        if (kind === 'stale' || kind === 'damaged') {
-          await this.#renew((error as Error).message, epoch)
-          if (this.epoch !== epoch) continue
-        }
-        if (this.#writable) this.options.log.error({ err: error }, 'the journal cannot be written; events wait in memory, and no new work is taken')
-        this.#writable = false
-        await this.#pause(delay)
+        await this.#failed(error, epoch, delay)
         delay = Math.min(delay * 2, lastRetry)
         continue
       }
-      if (!this.#writable) this.options.log.warn({}, 'the journal can be written again')
-      this.#writable = true
+      this.#works()
+      this.#ahead?.once.note(batch.map(({ row }) => row))
       failpoint('journal.committed')
       this.#tell(batch, epoch, first)
       return
     }
+  }
+
+  #works (): void {
+    if (!this.#writable) this.options.log.warn({}, 'the journal can be written again')
+    this.#writable = true
+  }
+
+  /** Renews a damaged journal, or waits a while; false when nothing is to be tried any more. */
+  async #failed (error: unknown, epoch: string, delay: number): Promise<boolean> {
+    if (this.#closed) return false
+    const kind = error instanceof JournalError ? error.kind : 'failed'
+    if (kind === 'stale' || kind === 'damaged') {
+      await this.#renew((error as Error).message, epoch)
+      if (this.epoch !== epoch) return true
+    }
+    if (this.#writable) this.options.log.error({ err: error }, 'the journal cannot be written; events wait in memory, and no new work is taken')
+    this.#writable = false
+    await this.#pause(delay)
+    return true
   }
 
   /** One turn of the loop for all of it: who sees the state sees the event, and the other way round. */
@@ -233,58 +294,6 @@ export class Journal implements Bounds {
     for (const [index, { resolve }] of batch.entries()) resolve(`${epoch}:${first + index}`)
   }
 
-  /**
-   * The next events after a sequence number, oldest first: as many as fit a page (64 KiB or so) and `limit`.
-   * `until`: the last one that matters, the head when absent.
-   */
-  async read (options: { after: number, limit?: number, until?: number, filter?: FilterQuery }): Promise<Page> {
-    const { after, limit = Infinity, until = this.#head, filter = {} } = options
-    const { rows, reached } = await this.#read({ after, limit, until, filter }) as StoredPage
-    return { entries: rows.map((row) => new Entry(epochOf(this, row.seq), row.seq, row.type, row.container_id, row.labels, row.body)), reached }
-  }
-
-  /** The same as bytes of a form, made in the journal's thread; undefined when nothing matches. */
-  async readBytes (options: { after: number, until: number, filter: FilterQuery, form: Form }): Promise<{ bytes: Buffer | undefined, reached: number }> {
-    const { bytes, reached } = await this.#read({ limit: Infinity, ...options }) as StoredBytes
-    return { bytes: bytes === undefined ? undefined : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length), reached }
-  }
-
-  async #read (options: { after: number, limit: number, until: number, filter: FilterQuery, form?: Form }): Promise<unknown> {
-    try {
-      return await this.#thread.ask({ op: 'read', ...options, until: Math.min(options.until, this.#head) })
-    } catch (error) {
-      if (error instanceof JournalError && error.kind === 'damaged') void this.#renew(error.message)
-      throw error
-    }
-  }
-
-  /** The sequence number after which events are at or later than a time (milliseconds since 1970). */
-  async before (time: number): Promise<number> {
-    return await this.#thread.ask({ op: 'seqBefore', time }) as number
-  }
-
-  /** What has been told of a run, in order. */
-  async eventsOfRun (runId: string): Promise<{ id: string, type: EventType, timestamp: string, processId?: string, pid?: number }[]> {
-    const rows = await this.#thread.ask({ op: 'ofRun', runId }) as { seq: number, type: EventType, timestamp: string, process_id: string | null, pid: number | null }[]
-    return rows.map(({ seq, type, timestamp, process_id: processId, pid }) => ({ id: `${epochOf(this, seq)}:${seq}`, type, timestamp, ...(processId === null ? {} : { processId }), ...(pid === null ? {} : { pid }) }))
-  }
-
-  /** True when an event of this container is kept. */
-  async knows (containerId: string): Promise<boolean> {
-    return await this.#thread.ask({ op: 'knows', containerId }) as boolean
-  }
-
-  /** The exit of a run's process; without runId, of the container's last run. Kept at least a day after the container has gone. */
-  async exitOf (options: { containerId: string, runId?: string, processId: string }): Promise<ExitRow | undefined> {
-    const row = await this.#thread.ask({ op: 'exit', ...options }) as StoredExit | undefined
-    return row?.container_id === options.containerId ? exitRow(row) : undefined
-  }
-
-  /** The first exit that was told after that of a run, of a later run of the same container; undefined as well when the run has no exit. */
-  async exitAfter (options: { containerId: string, runId: string, processId: string }): Promise<ExitRow | undefined> {
-    return exitRow(await this.#thread.ask({ op: 'exitAfter', ...options }) as StoredExit | undefined)
-  }
-
   /** Waits for what was appended (not while it cannot be written), then ends the thread. */
   async close (): Promise<void> {
     this.#closed = true
@@ -292,6 +301,7 @@ export class Journal implements Bounds {
     this.#checking.abort()
     this.#wake()
     await this.#writing
+    await this.#ahead?.flush()
     await this.#renewing
     await this.#thread.close().catch((error: unknown) => {
       this.options.log.warn({ err: error }, 'the journal could not be closed in order')

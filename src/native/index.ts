@@ -43,6 +43,7 @@ export type FileSet = { close: () => void }
 export type FileTexts = { texts: (string | null)[], at: number }
 
 type Addon = {
+  mapFile: (path: string, bytes: number) => ArrayBuffer
   Fanout: new (deliver: (notices: Uint32Array) => void) => NativeFanout
   Monitor: new (deliver: (numbers: Float64Array, packets: Uint8Array) => void) => NativeMonitor
   lock: (path: string) => number
@@ -186,4 +187,12 @@ export function readSets (sets: FileSet[], limit: number): Promise<FileTexts> {
 /** Reads many small files in one call off the event loop, as readSets() does. */
 export function readFiles (paths: string[], limit: number): Promise<FileTexts> {
   return addon.readSets([new addon.FileSet(paths, 0)], limit)
+}
+
+/**
+ * A regular file as memory (mmap(2), MAP_SHARED): made with mode 0600 and filled up with zeros where needed. What is written
+ * to it survives this process, not the machine. Nothing may make the file shorter meanwhile. Throws a system error.
+ */
+export function mapFile (path: string, bytes: number): ArrayBuffer {
+  return addon.mapFile(path, bytes)
 }

@@ -13,6 +13,7 @@
 #include "errors.h"
 #include "fanout.h"
 #include "file_errand.h"
+#include "mapped_file.h"
 #include "monitor.h"
 #include "read_files.h"
 #include "unique_fd.h"
@@ -68,6 +69,7 @@ Napi::Value Now(const Napi::CallbackInfo& info) {
 Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("Monitor", Monitor::Define(env));
   exports.Set("Fanout", Fanout::Define(env));
+  exports.Set("mapFile", Napi::Function::New<MapFile>(env));
   exports.Set("lock", Napi::Function::New<Lock>(env));
   exports.Set("unlock", Napi::Function::New<Unlock>(env));
   exports.Set("notify", Napi::Function::New<Notify>(env));

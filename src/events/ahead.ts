@@ -1,0 +1,112 @@
+import type { Append } from './journal-protocol.ts'
+import { JournalError } from './journal-thread.ts'
+import type { Lane } from './lane.ts'
+import { Once, toldOnly } from './once.ts'
+
+/** milliseconds that an event waits for company on its way into the database */
+const gather = 5
+/** milliseconds between tries of a commit that fails, doubled from the first to the last */
+export const firstRetry = 50
+export const lastRetry = 5000
+
+export type AheadOptions = {
+  lane: Lane
+  /** One commit; rejects with JournalError. */
+  store: (first: number, rows: Append[]) => Promise<unknown>
+  /** They are in the database. */
+  stored: () => void
+  /** It failed: resolves when it is to be tried again (true), or not any more. */
+  failed: (error: unknown, delay: number) => Promise<boolean>
+}
+
+/** Events that are told ahead of the database: they are safe in the lane, and follow within milliseconds. */
+export class Ahead {
+  readonly once = new Once()
+  readonly #options: AheadOptions
+  #rows: Append[] = []
+  /** sequence number of the first of them */
+  #first = 0
+  #timer: NodeJS.Timeout | undefined
+  #flushing: Promise<void> | undefined
+  /** those who wait until all is stored, or a try has failed */
+  #waiters: (() => void)[] = []
+
+  constructor (options: AheadOptions) {
+    this.#options = options
+  }
+
+  /** how many are not in the database yet */
+  get size (): number {
+    return this.#rows.length
+  }
+
+  /** Takes events that may be told at once; false when they have to be committed first. */
+  take (epoch: string, first: number, rows: Append[]): boolean {
+    if (!this.once.allows(rows) || !this.#options.lane.append(epoch, first, rows)) return false
+    this.once.note(rows)
+    if (this.#rows.length === 0) this.#first = first
+    this.#rows.push(...rows)
+    this.#timer ??= setTimeout(() => { void this.flush() }, gather)
+    return true
+  }
+
+  /** Resolves when all of it is in the database, or there is nobody left to try. */
+  async flush (): Promise<void> {
+    clearTimeout(this.#timer)
+    this.#timer = undefined
+    await (this.#flushing ??= this.#flush().finally(() => { this.#flushing = undefined }))
+  }
+
+  /** The same, but waits for no second try: what is asked of the database meanwhile has to do with what is there. */
+  async settle (): Promise<void> {
+    if (this.#rows.length === 0) return
+    const settled = new Promise<void>((resolve) => this.#waiters.push(resolve))
+    void this.flush()
+    await settled
+  }
+
+  async #flush (): Promise<void> {
+    for (let delay = firstRetry; this.#rows.length > 0;) {
+      const all = this.#rows
+      const rows = all.slice()
+      try {
+        await this.#options.store(this.#first, rows)
+      } catch (error) {
+        const refused = error instanceof JournalError && error.kind === 'refused' ? rows[error.row] : undefined
+        if (refused !== undefined && all === this.#rows) {
+          // It was told, so it keeps its place; what the store has already is not touched by it.
+          all[all.indexOf(refused)] = toldOnly(refused)
+          continue
+        }
+        this.#settled()
+        if (!await this.#options.failed(error, delay)) break
+        delay = Math.min(delay * 2, lastRetry)
+        continue
+      }
+      delay = firstRetry
+      if (all !== this.#rows) continue
+      all.splice(0, rows.length)
+      this.#first += rows.length
+      this.#options.lane.committed(this.#first - 1)
+      this.#options.stored()
+    }
+    this.#settled()
+  }
+
+  #settled (): void {
+    for (const resolve of this.#waiters.splice(0)) resolve()
+  }
+
+  /** The history has ended in which they were told: gives back those that are not in the database. */
+  abandon (): Append[] {
+    const rows = this.#rows
+    this.#rows = []
+    this.#options.lane.clear()
+    return rows
+  }
+
+  /** Exits among them, newest first: those that the database cannot be asked for. */
+  exits (): NonNullable<Append['exit']>[] {
+    return this.#rows.flatMap(({ exit }) => exit ?? []).reverse()
+  }
+}

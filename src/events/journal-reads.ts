@@ -1,0 +1,86 @@
+import type { EventType } from '../schemas/index.ts'
+import type { Ahead } from './ahead.ts'
+import { epochOf, type Bounds } from './cursor.ts'
+import { Entry, type Form } from './entry.ts'
+import type { FilterQuery } from './filter.ts'
+import type { Append, Epoch, StoredBytes, StoredExit, StoredPage } from './journal-protocol.ts'
+import { exitRow, type ExitRow } from './journal-row.ts'
+import { JournalError, type Ask } from './journal-thread.ts'
+
+/** Events in order; everything that matches up to `reached` is among them. */
+export type Page = { entries: Entry[], reached: number }
+
+/** What can be asked of the journal. */
+export abstract class JournalReads implements Bounds {
+  abstract get epochs (): readonly Epoch[]
+  abstract get head (): number
+  abstract get first (): number
+
+  /** Asks the database, once what was told ahead of it is there (or could not be written). */
+  protected abstract ask (ask: Ask): Promise<unknown>
+  protected abstract get ahead (): Ahead | undefined
+  protected abstract damaged (reason: string): void
+
+  /**
+   * The next events after a sequence number, oldest first: as many as fit a page (64 KiB or so) and `limit`.
+   * `until`: the last one that matters, the head when absent.
+   */
+  async read (options: { after: number, limit?: number, until?: number, filter?: FilterQuery }): Promise<Page> {
+    const { after, limit = Infinity, until = this.head, filter = {} } = options
+    const { rows, reached } = await this.#read({ after, limit, until, filter }) as StoredPage
+    return { entries: rows.map((row) => new Entry(epochOf(this, row.seq), row.seq, row.type, row.container_id, row.labels, row.body)), reached }
+  }
+
+  /** The same as bytes of a form, made in the journal's thread; undefined when nothing matches. */
+  async readBytes (options: { after: number, until: number, filter: FilterQuery, form: Form }): Promise<{ bytes: Buffer | undefined, reached: number }> {
+    const { bytes, reached } = await this.#read({ limit: Infinity, ...options }) as StoredBytes
+    return { bytes: bytes === undefined ? undefined : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length), reached }
+  }
+
+  async #read (options: { after: number, limit: number, until: number, filter: FilterQuery, form?: Form }): Promise<unknown> {
+    try {
+      // What is told and not in the database is read from memory by those who follow, and later by the others.
+      return await this.ask({ op: 'read', ...options, until: Math.min(options.until, this.head - (this.ahead?.size ?? 0)) })
+    } catch (error) {
+      if (error instanceof JournalError && error.kind === 'damaged') this.damaged(error.message)
+      throw error
+    }
+  }
+
+  /** The sequence number after which events are at or later than a time (milliseconds since 1970). */
+  async before (time: number): Promise<number> {
+    return await this.ask({ op: 'seqBefore', time }) as number
+  }
+
+  /** What has been told of a run, in order. */
+  async eventsOfRun (runId: string): Promise<{ id: string, type: EventType, timestamp: string, processId?: string, pid?: number }[]> {
+    const rows = await this.ask({ op: 'ofRun', runId }) as { seq: number, type: EventType, timestamp: string, process_id: string | null, pid: number | null }[]
+    const events = rows.map(({ seq, type, timestamp, process_id: processId, pid }) => ({ id: `${epochOf(this, seq)}:${seq}`, type, timestamp, ...(processId === null ? {} : { processId }), ...(pid === null ? {} : { pid }) }))
+    this.ahead?.once.learn(runId, events)
+    return events
+  }
+
+  /** True when an event of this container is kept. */
+  async knows (containerId: string): Promise<boolean> {
+    return await this.ask({ op: 'knows', containerId }) as boolean
+  }
+
+  /** The exit of a run's process; without runId, of the container's last run. Kept at least a day after the container has gone. */
+  async exitOf (options: { containerId: string, runId?: string, processId: string }): Promise<ExitRow | undefined> {
+    const told = await this.#told(({ containerId, runId, processId }) => containerId === options.containerId && processId === options.processId && (options.runId ?? runId) === runId)
+    if (told !== undefined) return told
+    const row = await this.ask({ op: 'exit', ...options }) as StoredExit | undefined
+    return row?.container_id === options.containerId ? exitRow(row) : undefined
+  }
+
+  /** The first exit that was told after that of a run, of a later run of the same container; undefined as well when the run has no exit. */
+  async exitAfter (options: { containerId: string, runId: string, processId: string }): Promise<ExitRow | undefined> {
+    return exitRow(await this.ask({ op: 'exitAfter', ...options }) as StoredExit | undefined)
+  }
+
+  /** The newest exit that is told and not in the database, where that cannot be written. */
+  async #told (matches: (exit: NonNullable<Append['exit']>) => boolean): Promise<ExitRow | undefined> {
+    const found = this.ahead?.exits().find(matches)
+    return found === undefined ? undefined : { ...found, exit: JSON.parse(found.exit) as ExitRow['exit'] }
+  }
+}

@@ -1,0 +1,8 @@
+// A file as memory: what is written to it is the kernel's at once, and outlives this process however it ends.
+#pragma once
+
+#include <napi.h>
+
+// mapFile(path, bytes): an ArrayBuffer of that size, of a regular file (mode 0600) that is made, and filled up with zeros,
+// where needed. All its blocks are there before the first access, so that no access can fail for want of space.
+Napi::Value MapFile(const Napi::CallbackInfo& info);
