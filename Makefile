@@ -5,7 +5,7 @@ node := scripts/node.sh
 sources := $(shell find src -name '*.ts' 2>/dev/null)
 
 .DEFAULT_GOAL := build
-.PHONY: FORCE help setup build native demo test chaos chaos-bugs fuzz soak start lint types bench compare openapi client install install-unit uninstall clean
+.PHONY: FORCE help setup build native demo test chaos chaos-bugs fuzz soak start lint types bench bench-events compare openapi client install install-unit uninstall clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -68,6 +68,9 @@ bench: build ## measure on this machine; BENCH=name for one of bench/
 compare: build ## measure this tree against another commit, in turn; WITH=commit
 	@scripts/setup.sh demo
 	@scripts/compare.sh $(WITH)
+
+bench-events: build ## measure the event stream: fan-out, idle and slow readers; READERS=1,100,1000,10000
+	@scripts/bench.sh events
 
 openapi: node_modules/.package-lock.json native ## write openapi.yaml anew from the routes, and the client's types from it
 	@$(node) node scripts/openapi.ts
