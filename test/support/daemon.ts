@@ -239,6 +239,9 @@ export class Daemon {
 
   /** Ends what is left and removes the directory; returns what was left behind of runs. */
   async destroy (): Promise<void> {
+    // A test that failed after it had killed its daemon leaves containers that only another daemon can end.
+    const dead = this.child === undefined || this.child.exitCode !== null || this.child.signalCode !== null
+    if (dead && (await this.shims()).length > 0) await this.launch().catch(() => {})
     if (this.child !== undefined) {
       const list = await this.get('/containers?limit=1000').catch(() => undefined)
       await Promise.all((list?.body?.items ?? []).map(async ({ id }: { id: string }) => await this.delete(`/containers/${id}?force=true`).catch(() => {})))
