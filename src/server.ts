@@ -15,6 +15,7 @@ import type { Config } from './config.ts'
 import type { Hub } from './events/hub.ts'
 import type { Journal } from './events/journal.ts'
 import { Guard, cookieNames } from './http/auth.ts'
+import { bodies } from './http/bodies.ts'
 import { idempotency } from './http/idempotency.ts'
 import { LazyLog } from './http/lazy-log.ts'
 import { noteRoutes, problemHandlers, sendProblem } from './http/problem.ts'
@@ -108,6 +109,7 @@ export async function buildServer (parts: ServerParts): Promise<FastifyInstance>
   })
   noteRoutes(app)
   problemHandlers(app)
+  bodies(app)
   for (const schema of [...shared, ...measured]) app.addSchema(schema)
   await app.register(swagger, {
     openapi: {

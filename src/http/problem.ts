@@ -22,7 +22,7 @@ function validationError (error: FastifyError): LongshoreError {
   const params = (first?.params ?? {}) as { additionalProperty?: string, missingProperty?: string }
   const path = (first?.instancePath ?? '').slice(1).replaceAll('/', '.')
   const field = [error.validationContext === 'body' ? '' : error.validationContext, path, params.additionalProperty ?? params.missingProperty].filter((part) => part !== undefined && part !== '').join('.')
-  const rule = params.additionalProperty === undefined ? first?.message ?? error.message : 'is not a known field'
+  const rule = params.additionalProperty !== undefined ? 'is not a known field' : params.missingProperty !== undefined ? 'is missing' : first?.message ?? error.message
   const isId = first?.keyword === 'pattern' && (path === 'id' || path === 'pid' || path === 'processId')
   return new LongshoreError(isId ? 'invalid_id' : 'bad_request', `${field === '' ? 'the request' : field} ${rule}`, { cause: error, extra: { errors: [{ field, rule }] } })
 }
@@ -42,6 +42,7 @@ export function sendProblem (reply: FastifyReply, request: FastifyRequest, error
   const { retryAfter } = error.extra
   if (retryAfter !== undefined) reply.header('retry-after', String(Math.ceil(retryAfter)))
   if (error.code === 'unauthorized') reply.header('www-authenticate', 'Bearer realm="longshore"')
+  if (error.code === 'upgrade_required') reply.headers({ upgrade: 'websocket', connection: 'upgrade' })
   if (error.extra.taskId !== undefined && error.code === 'timeout') reply.header('location', `/tasks/${error.extra.taskId}`)
   return reply.code(error.status).type('application/problem+json').serializer(JSON.stringify).send(problemOf(error, request))
 }

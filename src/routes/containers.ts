@@ -1,6 +1,7 @@
 import type { FastifyInstance } from 'fastify'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
+import { LongshoreError } from '../errors.ts'
 import { labelsMatch } from '../events/filter.ts'
 import { grants, selected } from '../http/auth.ts'
 import { parseSignal } from '../runtime/signals.ts'
@@ -36,6 +37,8 @@ export async function containerRoutes (plain: FastifyInstance, { supervisor }: {
     }
   }, async (request, reply) => {
     if (request.body.stopSignal !== undefined) parseSignal(request.body.stopSignal)
+    const selector = grants.get(request)?.labels
+    if (selector !== undefined && !selected(selector, request.body.labels ?? {})) throw new LongshoreError('forbidden', `the token covers containers with certain labels only, and this one has to have them: ${Object.entries(selector).map(([key, value]) => `${key}=${value}`).join(', ')}`)
     const task = new CreateTask(request.body, { requestId: request.id })
     return await answer(request, reply, supervisor, task, (container) => {
       reply.code(201).header('location', `/containers/${container.id}`)

@@ -87,7 +87,8 @@ export async function eventRoutes (plain: FastifyInstance, { journal, hub, super
     const header = request.headers['last-event-id']
     const resumed = typeof header === 'string' && header !== '' ? header : undefined
     const position = await positionOf(query, resumed, form === 'page' || query.follow === false)
-    if (form !== 'sse' && position.gap !== undefined) {
+    // What comes back by itself is told in the stream, since a refusal would end it for good; who asked for an end can be refused.
+    if ((form !== 'sse' || query.follow === false) && position.gap !== undefined) {
       const { requested, firstAvailable, reason } = position.gap
       hub.stats.gap(reason)
       throw new LongshoreError('events_gone', `the events after ${requested} are not all in the journal (${reason}); the first one that is there is ${firstAvailable}`)

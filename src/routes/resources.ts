@@ -3,6 +3,7 @@ import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import { Container, IdParams, TaskResource, UpdateRequest, ref } from '../schemas/index.ts'
 import { LongshoreError } from '../errors.ts'
 import { grants, selected } from '../http/auth.ts'
+import { jsonBodies } from '../http/bodies.ts'
 import { PauseTask } from '../supervisor/pause.ts'
 import { ResumeTask } from '../supervisor/resume.ts'
 import type { Supervisor } from '../supervisor/supervisor.ts'
@@ -18,7 +19,7 @@ export async function resourceRoutes (plain: FastifyInstance, { supervisor }: { 
   const app = plain.withTypeProvider<TypeBoxTypeProvider>()
 
   // RFC 7396 has a media type of its own for what plain JSON is taken for, too.
-  app.addContentTypeParser('application/merge-patch+json', { parseAs: 'string' }, app.getDefaultJsonParser('error', 'error'))
+  jsonBodies(app, 'application/merge-patch+json')
 
   app.patch('/containers/:id', {
     schema: {

@@ -31,18 +31,22 @@ export async function systemRoutes (plain: FastifyInstance, { supervisor, metric
 
   app.get('/info', {
     schema: { operationId: 'getInfo', tags, summary: 'The machine, the runtimes, the bounds', response: { 200: ref(Info), ...problems(401, 403, 429, 500) } }
-  }, async (): Promise<Static<typeof Info>> => ({
-    version,
-    machine: { cpus: cpus().length, memory: totalmem(), kernel: release(), architecture: arch(), bootId },
-    cgroupVersion: cgroups.version,
-    runtimes: await findRuntimes(),
-    defaultRuntime: runtime,
-    containers: Object.fromEntries(supervisor.counts()),
-    tasks: { queued: supervisor.queued, limit: maxQueuedTasks },
-    journal: { epoch: journal.epoch, first: journal.first, head: journal.head, retainEvents: journal.retention.events, retainDays: journal.retention.days, retainBytes: journal.retention.bytes, bytes: journal.bytes, writable: journal.writable },
-    restore: { ready: supervisor.ready, ...supervisor.progress },
-    quarantined: [...supervisor.quarantined.values()]
-  }))
+  }, async (request): Promise<Static<typeof Info>> => {
+    const selector = grants.get(request)?.labels
+    return {
+      version,
+      machine: { cpus: cpus().length, memory: totalmem(), kernel: release(), architecture: arch(), bootId },
+      cgroupVersion: cgroups.version,
+      runtimes: await findRuntimes(),
+      defaultRuntime: runtime,
+      containers: Object.fromEntries(supervisor.counts(selector === undefined ? undefined : ({ labels }) => selected(selector, labels))),
+      tasks: { queued: supervisor.queued, limit: maxQueuedTasks },
+      journal: { epoch: journal.epoch, first: journal.first, head: journal.head, retainEvents: journal.retention.events, retainDays: journal.retention.days, retainBytes: journal.retention.bytes, bytes: journal.bytes, writable: journal.writable },
+      restore: { ready: supervisor.ready, ...supervisor.progress },
+      // Whose record cannot be read has no labels that one could go by.
+      quarantined: selector === undefined ? [...supervisor.quarantined.values()] : []
+    }
+  })
 
   app.get('/version', {
     schema: { operationId: 'getVersion', tags, summary: 'Versions', response: { 200: ref(Version), ...problems(401, 403, 429) } }

@@ -1,9 +1,11 @@
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
 import { LongshoreError } from '../errors.ts'
+import { grants, selected } from '../http/auth.ts'
 import { Page, TaskList, TaskResource, idPattern, ref } from '../schemas/index.ts'
 import type { Supervisor } from '../supervisor/supervisor.ts'
+import type { Task } from '../supervisor/task.ts'
 import { paginate } from './paginate.ts'
 import { problems } from './problems.ts'
 
@@ -12,17 +14,25 @@ export async function taskRoutes (plain: FastifyInstance, { supervisor }: { supe
   const app = plain.withTypeProvider<TypeBoxTypeProvider>()
 
   app.get('/tasks', {
-    schema: { operationId: 'listTasks', tags: ['tasks'], summary: 'List tasks, oldest first', querystring: Type.Object(Page, { additionalProperties: false }), response: { 200: ref(TaskList), ...problems(400, 401, 403, 429, 500) } }
+    schema: { operationId: 'listTasks', tags: ['tasks'], summary: 'List tasks, newest first: those under way, and the last ones that have ended', querystring: Type.Object(Page, { additionalProperties: false }), response: { 200: ref(TaskList), ...problems(400, 401, 403, 429, 500) } }
   }, async (request) => {
     const { limit, cursor } = request.query
-    return paginate(supervisor.tasks().map((task) => task.view()), ({ createdAt, id }) => `${createdAt} ${id}`, limit, cursor)
+    // The ids of one daemon are numbered in order.
+    const page = paginate(supervisor.tasks().filter((task) => covered(request, task)), ({ id }) => id, limit, cursor, 'down')
+    return { ...page, items: page.items.map((task) => task.view()) }
   })
 
   app.get('/tasks/:id', {
     schema: { operationId: 'getTask', tags: ['tasks'], summary: 'Read a task', params: Type.Object({ id: Type.String({ pattern: idPattern }) }, { additionalProperties: false }), response: { 200: ref(TaskResource), ...problems(400, 401, 403, 404, 429, 500) } }
   }, async (request) => {
     const task = supervisor.task(request.params.id)
-    if (task === undefined) throw new LongshoreError('task_not_found', `there is no task ${request.params.id}; finished ones are kept for a while only`)
+    if (task === undefined || !covered(request, task)) throw new LongshoreError('task_not_found', `there is no task ${request.params.id}; finished ones are kept for a while only`)
     return task.view()
   })
+}
+
+/** A token that is bound to labels sees the tasks of containers that have them, also once such a container has gone. */
+function covered (request: FastifyRequest, task: Task<unknown>): boolean {
+  const selector = grants.get(request)?.labels
+  return selector === undefined || selected(selector, task.labels ?? {})
 }

@@ -28,6 +28,7 @@ export class CreateTask extends Task<ContainerView> {
   constructor (input: CreateRequest, context?: TaskContext) {
     super(input.id ?? `c-${randomBytes(8).toString('hex')}`, context)
     this.#input = input
+    this.labels = input.labels
   }
 
   async execute (supervisor: Supervisor): Promise<ContainerView> {

@@ -116,6 +116,7 @@ export class Supervisor {
       task.fail(refused)
       return task.answer
     }
+    if (task.containerId !== undefined) task.labels ??= this.containers.get(task.containerId)?.labels
     this.#tasks.set(task.id, task)
     this.#unsettled++
     if (!task.internal) this.#expireIn(task)
@@ -189,9 +190,9 @@ export class Supervisor {
   }
 
   /** How many containers have each status. */
-  counts (): Map<string, number> {
+  counts (covers: (container: Container) => boolean = () => true): Map<string, number> {
     const counts = new Map<string, number>()
-    for (const { status } of this.containers.values()) counts.set(status, (counts.get(status) ?? 0) + 1)
+    for (const container of this.containers.values()) if (covers(container)) counts.set(container.status, (counts.get(container.status) ?? 0) + 1)
     return counts
   }
 

@@ -26,6 +26,8 @@ export abstract class Task<T> {
   abstract readonly kind: TaskKind
   readonly containerId: string | undefined
   readonly requestId: string | undefined
+  /** of the container when the task was sent, for those who may see only some containers */
+  labels: Readonly<Record<string, string>> | undefined
   readonly createdAt = new Date()
   /** container: one after another for each container; free: at once, beside whatever else goes on */
   readonly lane: 'container' | 'free' = 'container'

@@ -46,6 +46,31 @@ t.test('bundles that cannot be used', async (t) => {
   await nothingLeft(t)
 })
 
+t.test('bodies: an empty one is none, whatever its media type; what a body says is never passed over', async (t) => {
+  const send = async (path: string, headers: Record<string, string>, body?: string, method = 'POST'): Promise<Reply> => await new Promise((resolve, reject) => {
+    const request = http.request({ socketPath: daemon.socket, method, path, headers, agent: false }, (response) => {
+      let text = ''
+      response.setEncoding('utf8').on('data', (chunk: string) => { text += chunk }).on('end', () => resolve({ status: response.statusCode ?? 0, headers: response.headers, text, body: text === '' ? undefined : JSON.parse(text) }))
+    })
+    request.on('error', reject).end(body)
+  })
+  const json = { 'content-type': 'application/json' }
+  await daemon.post('/containers', { id: 'bodies', bundle: good, start: false })
+  t.equal((await send('/containers/bodies/start', json)).status, 200)
+  t.equal((await send('/containers/bodies/pause', { ...json, 'content-length': '0' })).status, 200)
+  t.equal((await send('/containers/bodies/resume', json, '{}')).status, 200)
+  const refusal = await send('/containers/bodies/pause', json, '{"timeout":1}')
+  await refused(t, refusal, 400, 'bad_request')
+  t.same(refusal.body.errors, [{ field: 'timeout', rule: 'is not a known field' }])
+  await refused(t, await send('/containers/bodies', json, '{"force":true}', 'DELETE'), 400, 'bad_request')
+  await refused(t, await send('/containers', json), 400, 'bad_request')
+  await refused(t, await send('/nothing/here', json, '{"a":1}'), 404, 'route_not_found')
+  for (const mediaType of ['text/plain', 'application/x-www-form-urlencoded', 'application/xml']) await refused(t, await send('/containers', { 'content-type': mediaType }, '{"bundle":"/x"}'), 415, 'unsupported_media_type')
+  t.match((await send('/containers/bodies/attach', {}, undefined, 'GET')), { status: 426, headers: { upgrade: 'websocket' } })
+  t.equal((await send('/containers/bodies/stop', json)).status, 200)
+  await daemon.delete('/containers/bodies')
+})
+
 t.test('what the runtime refuses comes back in its own words', async (t) => {
   const events = await daemon.events()
   const odd = await daemon.bundle('odd', ['/bin/true'], (config) => { config.linux.namespaces.push({ type: 'sideways' }) })

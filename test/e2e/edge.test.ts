@@ -47,6 +47,15 @@ t.test('over TCP a token is always asked', async (t) => {
   t.same((await ask('/containers', some)).body.items.map(({ id }: { id: string }) => id), ['web'])
   t.match(await ask('/containers/web', some), { status: 200 })
   t.match(await ask('/containers/db', some), { status: 404 })
+  t.match(await ask('/containers', some, 'POST', JSON.stringify({ id: 'other', bundle, start: false })), { status: 403, body: { code: 'forbidden' } }, 'it creates none that it does not cover')
+  t.match(await ask('/containers', some, 'POST', JSON.stringify({ id: 'web-2', bundle, labels: { app: 'web' }, start: false })), { status: 201 })
+  t.match(await ask('/containers/web-2', some, 'DELETE'), { status: 204 })
+  const tasks = (await ask('/tasks', some)).body.items as { id: string, containerId: string }[]
+  t.same([...new Set(tasks.map(({ containerId }) => containerId))].sort(), ['web', 'web-2'], 'it sees the tasks of its own containers, of gone ones too')
+  const hidden = (await ask('/tasks', admin)).body.items.find(({ containerId }: { containerId: string }) => containerId === 'db')
+  t.match(await ask(`/tasks/${hidden.id}`, some), { status: 404, body: { code: 'task_not_found' } })
+  t.match(await ask(`/tasks/${tasks[0]?.id ?? ''}`, some), { status: 200 })
+  t.same((await ask('/info', some)).body.containers, { created: 1 })
 
   for (let i = 0; i < 25; i++) await ask('/version', { authorization: 'Bearer guess' })
   t.match(await ask('/version', { authorization: 'Bearer guess' }), { status: 429 })
@@ -70,7 +79,15 @@ t.test('without waiting, and what the supervisor has done', async (t) => {
   let failed = (await daemon.get(`/tasks/${failing.body.id}`)).body
   while (failed.status === 'queued' || failed.status === 'running') failed = (await daemon.get(`/tasks/${failing.body.id}`)).body
   t.match(failed, { status: 'failed', error: { code: 'invalid_bundle' } })
-  t.ok((await daemon.get('/tasks')).body.items.length >= 2)
+  const all = (await daemon.get('/tasks')).body.items.map(({ id }: { id: string }) => id)
+  t.same(all, [...all].sort().reverse(), 'newest first')
+  const paged: string[] = []
+  for (let path = '/tasks?limit=1'; path !== '';) {
+    const { body: { items, nextCursor } } = await daemon.get(path)
+    paged.push(...items.map(({ id }: { id: string }) => id))
+    path = nextCursor === null || paged.length > all.length ? '' : `/tasks?limit=1&cursor=${nextCursor}`
+  }
+  t.same(paged, all, 'pages go on where the one before ended')
   t.match((await daemon.get('/tasks/none')).body, { code: 'task_not_found' })
 
   const metrics = (await daemon.get('/metrics')).text

@@ -191,7 +191,7 @@ t.test('gaps are told in the stream, and as 410 elsewhere', async (t) => {
   await until(() => reader.sequence.at(-1) === api.journal.head, 'the rest comes')
   t.equal(reader.sequence[0], 1)
   reader.socket.destroy()
-  for (const [url, accept] of [[`/events?from=${other}`, 'application/x-ndjson'], [`/events?from=${other}&follow=false`, 'application/json']] as const) {
+  for (const [url, accept] of [[`/events?from=${other}`, 'application/x-ndjson'], [`/events?from=${other}&follow=false`, 'application/json'], [`/events?from=${other}&follow=false`, 'text/event-stream']] as const) {
     const { statusCode, headers, body } = await api.app.inject({ url, headers: { accept } })
     t.equal(statusCode, 410)
     t.match(headers['content-type'], /^application\/problem\+json/)
@@ -202,7 +202,7 @@ t.test('gaps are told in the stream, and as 410 elsewhere', async (t) => {
 
 t.test('what the streams have done is shown as metrics', async (t) => {
   const { body } = await api.app.inject('/metrics')
-  t.match(body, /^longshore_event_gaps_total\{reason="epoch"\} 3$/m)
+  t.match(body, /^longshore_event_gaps_total\{reason="epoch"\} 4$/m)
   t.match(body, /^longshore_event_lag_events 0$/m)
   t.match(body, /^longshore_event_publish_seconds_bucket\{le="\+Inf"\} [1-9]\d*$/m)
   t.match(body, /^longshore_event_publish_seconds_count [1-9]\d*$/m)
