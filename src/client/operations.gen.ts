@@ -1,4 +1,4 @@
-// Made by `make openapi` from openapi.yaml, sha256 23fade9bff579c4785970c7c6f509a13a44510f45f6321d20c43eebfaf6d7eb4
+// Made by `make openapi` from openapi.yaml, sha256 fdbfc4a00d500bc676050cec276776275690b03294f44cb2df5bf89c0308510a
 
 import type * as types from './types.gen.ts'
 
