@@ -26,7 +26,7 @@ t.test('each slot has its process, input, output and exit', async (t) => {
   const { shim, created } = await at.spawn()
   const { pid } = await created
   const made = await Promise.all(['a', 'b', 'c'].map(async (id, n) => await start(at, shim, id, `read -r line; echo ${id} $line; exit ${n + 1}`)))
-  t.same(made.map(({ process }) => process.slot), [1, 2, 3])
+  t.same(made.map(({ process }) => process.slot).sort(), [1, 2, 3])
   for (const { result } of made) t.match(result, { waitStatus: 0, error: 0, pid: Number })
   for (const { process } of made) process.signal(0)
   await Promise.all(made.map(async ({ process: { slot, id } }) => await shim.input(slot, new TextEncoder().encode(`in-${id}\n`))))
