@@ -84,7 +84,7 @@ export function loadConfig (argv: string[], version: string): Config {
     .addOption(option('--retain-days <n>', 'Days that the journal keeps events', 'LONGSHORE_RETAIN_DAYS').default(30).argParser(number(0.001, 36500)))
     .addOption(option('--retain-bytes <n>', "Bytes that the journal's file may have", 'LONGSHORE_RETAIN_BYTES').default(1024 ** 3).argParser(integer(1024 ** 2, 2 ** 50)))
     .addOption(option('--heartbeat <s>', 'Seconds between heartbeats of an event stream', 'LONGSHORE_HEARTBEAT').default(15).argParser(number(0.05, 15)))
-    .addOption(option('--max-queued-tasks <n>', 'Tasks under way at once; past it requests are answered 503', 'LONGSHORE_MAX_QUEUED_TASKS').default(1024).argParser(integer(1, 1e6)))
+    .addOption(option('--max-queued-tasks <n>', 'Tasks under way at once; past it requests are answered 429', 'LONGSHORE_MAX_QUEUED_TASKS').default(1024).argParser(integer(1, 1e6)))
     .addOption(option('--max-runtime-calls <n>', 'Calls of the runtime at once', 'LONGSHORE_MAX_RUNTIME_CALLS').default(Math.max(4, cpus().length * 2)).argParser(integer(1, 1024)))
     .addOption(option('--max-subscribers <n>', 'Event streams at once', 'LONGSHORE_MAX_SUBSCRIBERS').default(20_000).argParser(integer(1, 1e6)))
     .addOption(option('--metrics-containers <n>', 'Containers that have metrics of their own in /metrics, the oldest first', 'LONGSHORE_METRICS_CONTAINERS').default(500).argParser(integer(0, 100_000)))

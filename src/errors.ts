@@ -41,10 +41,11 @@ export const errorCodes = {
   runtime_failed: { status: 422, title: 'The OCI runtime refused' },
   upgrade_required: { status: 426, title: 'This resource is a WebSocket' },
   too_many_requests: { status: 429, title: 'Too many requests of this kind' },
+  overloaded: { status: 429, title: 'Too much work is queued' },
   headers_too_large: { status: 431, title: 'The request headers are too large' },
   internal: { status: 500, title: 'longshore failed; the log has the reason' },
   runtime_crashed: { status: 502, title: 'The OCI runtime or the shim ended abnormally' },
-  overloaded: { status: 503, title: 'Too much work is queued' },
+  out_of_resources: { status: 503, title: 'The host, or what the daemon may have of it, is used up' },
   not_ready: { status: 503, title: 'The daemon is not ready' },
   timeout: { status: 504, title: 'The deadline passed before the work was done' }
 } as const satisfies Record<string, { status: number, title: string }>
@@ -102,5 +103,5 @@ const resources: Record<string, string> = {
 /** The refusal for work that failed since something has run out; undefined for any other failure. */
 export function exhausted (error: unknown): LongshoreError | undefined {
   const code = Object.keys(resources).find((one) => hasCode(error, one))
-  return code === undefined ? undefined : new LongshoreError('overloaded', `longshore has run out of ${resources[code] ?? ''}: ${(error as Error).message}`, { cause: error, extra: { retryAfter: 5 } })
+  return code === undefined ? undefined : new LongshoreError('out_of_resources', `longshore has run out of ${resources[code] ?? ''}: ${(error as Error).message}`, { cause: error, extra: { retryAfter: 5 } })
 }

@@ -1,4 +1,4 @@
-// Made by `make openapi` from openapi.yaml, sha256 fdbfc4a00d500bc676050cec276776275690b03294f44cb2df5bf89c0308510a
+// Made by `make openapi` from openapi.yaml, sha256 2bc6f6d7da8f84c8b3bc12414cf50fa7a0bcac370d90779c243b3c787ea93b38
 
 import type * as types from './types.gen.ts'
 

@@ -20,7 +20,7 @@ function digest (...parts: string[]): string {
 
 /**
  * `Idempotency-Key` on every POST: the same key and request within 24 h get the first answer again, over restarts too.
- * Answers of 5xx are not kept: they say nothing final. One small file for each key.
+ * Answers of 5xx and 429 are not kept: they say nothing final. One small file for each key.
  */
 export async function idempotency (app: FastifyInstance, options: { directory: string }): Promise<void> {
   const { directory } = options
@@ -75,7 +75,7 @@ export async function idempotency (app: FastifyInstance, options: { directory: s
   const keep = async (mine: { name: string, fingerprint: string }, request: FastifyRequest, reply: FastifyReply, payload: unknown): Promise<void> => {
     handled.delete(request)
     try {
-      if (reply.statusCode < 500) {
+      if (reply.statusCode < 500 && reply.statusCode !== 429) {
         const headers: Record<string, string> = {}
         for (const header of ['content-type', 'location', 'preference-applied']) {
           const value = reply.getHeader(header)

@@ -31,7 +31,7 @@ function typed (error: unknown): LongshoreError {
   if (error instanceof LongshoreError) return error
   const { code, statusCode, validation, message } = error as FastifyError
   if (validation !== undefined) return validationError(error as FastifyError)
-  if (code === 'FST_ERR_CTP_BODY_TOO_LARGE') return new LongshoreError('body_too_large', message)
+  if (code === 'FST_ERR_CTP_BODY_TOO_LARGE') return new LongshoreError('body_too_large', 'the body of a request may have 1 MiB')
   if (code === 'FST_ERR_CTP_INVALID_MEDIA_TYPE') return new LongshoreError('unsupported_media_type', 'send the body as application/json')
   if (statusCode !== undefined && statusCode >= 400 && statusCode < 500) return new LongshoreError('bad_request', message)
   return exhausted(error) ?? new LongshoreError('internal', 'longshore failed at this; the log has the reason', { cause: error })

@@ -20,7 +20,7 @@ export function execSpec (container: OciProcess, request: ExecRequest): OciProce
   }
   if (terminal) spec.consoleSize = { width: width ?? consoleSize?.width ?? 80, height: height ?? consoleSize?.height ?? 24 }
   if (user !== undefined) spec.user = { ...container.user, ...user }
-  if (capabilities !== undefined) spec.capabilities = capabilities
+  if (capabilities !== undefined) spec.capabilities = Array.isArray(capabilities) ? { bounding: capabilities, effective: capabilities, permitted: capabilities } : capabilities
   if (noNewPrivileges !== undefined) spec.noNewPrivileges = noNewPrivileges
   if (rlimits !== undefined) spec.rlimits = rlimits
   return spec

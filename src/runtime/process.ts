@@ -32,6 +32,8 @@ export class Process {
   exit: ExitView | null = null
   /** what was seen of its end, before the journal has it */
   ended: ExitFacts | undefined
+  /** the last signal that was asked for, and by which request */
+  asked: { signal: number, requestId: string | undefined } | undefined
   /** of one beside init: its place in the shim */
   handle: ShimProcess | undefined
   /** init has ended before this one came to be started */

@@ -29,7 +29,7 @@ export const ProcessParams = Type.Object({
   pid: Type.String({ pattern: idPattern, description: 'The id of the process; `init` is the first one' })
 }, { additionalProperties: false })
 
-export const Labels = Type.Record(Type.String({ pattern: '^[^\\u0000-\\u001f=]{1,256}$' }), Type.String({ maxLength: 4096 }), { maxProperties: 64, description: 'Labels: names without control characters or =, at most 64' })
+export const Labels = Type.Record(Type.String({ pattern: '^[^\\u0000-\\u001f=]{1,256}$' }), Type.String({ maxLength: 4096 }), { additionalProperties: false, maxProperties: 64, description: 'Labels: names without control characters or =, at most 64' })
 
 export const Page = {
   limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 1000, default: 100, description: 'How many items at most' })),

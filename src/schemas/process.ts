@@ -3,7 +3,8 @@ import { idPattern } from './common.ts'
 import { Process, Text, UserRequest } from './container.ts'
 
 const size = (what: string): ReturnType<typeof Type.Integer> => Type.Integer({ minimum: 1, maximum: 65535, description: `${what} of the terminal` })
-const CapabilitySet = Type.Optional(Type.Array(Type.String({ pattern: '^CAP_[A-Z_]{1,40}$' }), { maxItems: 64 }))
+const Capabilities = Type.Array(Type.String({ pattern: '^CAP_[A-Z_]{1,40}$' }), { maxItems: 64 })
+const CapabilitySet = Type.Optional(Capabilities)
 
 export const ExecRequest = Type.Object({
   id: Type.Optional(Type.String({ pattern: idPattern, description: 'Made by the server when absent; never used twice in a run' })),
@@ -14,9 +15,10 @@ export const ExecRequest = Type.Object({
   terminal: Type.Optional(Type.Boolean({ default: false, description: 'With a terminal, whose output is all stdout' })),
   width: Type.Optional(size('Columns')),
   height: Type.Optional(size('Rows')),
-  capabilities: Type.Optional(Type.Object({
+  capabilities: Type.Optional(Type.Union([Type.Object({
     bounding: CapabilitySet, effective: CapabilitySet, inheritable: CapabilitySet, permitted: CapabilitySet, ambient: CapabilitySet
-  }, { additionalProperties: false, description: "In place of the container's" })),
+  }, { additionalProperties: false }), Capabilities], { description: "In place of the container's; a list is for `bounding`, `effective` and `permitted` alike" })),
+
   noNewPrivileges: Type.Optional(Type.Boolean()),
   rlimits: Type.Optional(Type.Array(Type.Object({
     type: Type.String({ pattern: '^RLIMIT_[A-Z]{1,20}$' }),

@@ -26,6 +26,8 @@ export type DeleteInput = {
   container?: Container
   /** remove the container too, not only its run */
   remove?: boolean
+  /** the task that this is a part of: it is the one that clients see, so events name it */
+  within?: Task<unknown>
   /** kill a live one first */
   force?: boolean
 }
@@ -52,6 +54,10 @@ export class DeleteTask extends Task<void> {
     this.lane = input.force === true ? 'free' : 'container'
   }
 
+  get #shown (): Task<unknown> {
+    return this.#input.within ?? this
+  }
+
   async execute (supervisor: Supervisor): Promise<void> {
     const { containerId, runId, exit, process: ended, remove, force } = this.#input
     if (force === true) {
@@ -72,7 +78,7 @@ export class DeleteTask extends Task<void> {
       if (remove === true) throw error
       return
     }
-    if (gone) await removeContainer(supervisor, this, container)
+    if (gone) await removeContainer(supervisor, this.#shown, container)
     else supervisor.saveSoon(container)
     supervisor.options.observe('delete', Number(process.hrtime.bigint() - began) / 1e9)
   }
@@ -99,6 +105,7 @@ export class DeleteTask extends Task<void> {
     const deadline = Date.now() + killLimit * 1000
     while (isLive(container.status)) {
       this.step = 'waiting for the killed container to end'
+      if (container.init !== undefined) container.init.asked = { signal: 9, requestId: this.requestId }
       await killInit(supervisor, container)
       if (await stopped(container, 1)) return
       await killAll(supervisor, container)
@@ -118,7 +125,7 @@ export class DeleteTask extends Task<void> {
     if (kills != null) await tellOom(supervisor, container, run.runId, kills)
     const restart = restartAfter(container, exit)
     await supervisor.publish(container, 'StateExit', {
-      task: this,
+      task: this.#shown,
       process: init,
       exit,
       apply: () => {
@@ -131,7 +138,7 @@ export class DeleteTask extends Task<void> {
     })
     failpoint('exit.told')
     container.shim?.acknowledge()
-    await tellRestart(supervisor, container, restart, this)
+    await tellRestart(supervisor, container, restart, this.#shown)
   }
 }
 

@@ -6,9 +6,10 @@ import { thaw } from '../runtime/cgroup.ts'
 import type { Container } from '../runtime/container.ts'
 import { exitView, type ExitFacts } from '../runtime/exit.ts'
 import type { Process } from '../runtime/process.ts'
+import { causeOf } from './cause.ts'
 import { readExitRecord } from './exit-record.ts'
 import type { Supervisor } from './supervisor.ts'
-import { Task } from './task.ts'
+import { Task, type TaskContext } from './task.ts'
 
 /**
  * A process other than init has ended: its exit is told and kept; the container goes on. Beside the container's lane, in which
@@ -22,8 +23,8 @@ export class ExecExitTask extends Task<void> {
   readonly #process: Process
   readonly #exit: ExitView
 
-  constructor (input: { containerId: string, runId: string, process: Process, exit: ExitView }) {
-    super(input.containerId)
+  constructor (input: { containerId: string, runId: string, process: Process, exit: ExitView }, context?: TaskContext) {
+    super(input.containerId, context)
     this.#runId = input.runId
     this.#process = input.process
     this.#exit = input.exit
@@ -58,7 +59,7 @@ export function execExitSeen (supervisor: Supervisor, container: Container, proc
   const { run } = container
   if (run === null || process.ended !== undefined || process.exit !== null) return
   process.ended = facts
-  void supervisor.send(new ExecExitTask({ containerId: container.id, runId: run.runId, process, exit: exitView(facts) }))
+  void supervisor.send(new ExecExitTask({ containerId: container.id, runId: run.runId, process, exit: exitView(facts) }, causeOf(process, facts)))
 }
 
 /** Hears of the end of a process beside init: from the shim, else from what it wrote down, else that nobody saw how. */

@@ -3,11 +3,12 @@ import type { Container } from '../runtime/container.ts'
 import { nowNs } from '../native/index.ts'
 import { exitView, type ExitFacts } from '../runtime/exit.ts'
 import type { Process } from '../runtime/process.ts'
+import { causeOf } from './cause.ts'
 import { DeleteTask } from './delete.ts'
 import { readExitRecord } from './exit-record.ts'
 import { killAll, killInit } from './kill.ts'
 import type { Supervisor } from './supervisor.ts'
-import { Task } from './task.ts'
+import { Task, type TaskContext } from './task.ts'
 
 /** Init has ended: its exit is told, and the run is torn down. */
 export class ExitTask extends Task<void> {
@@ -16,8 +17,8 @@ export class ExitTask extends Task<void> {
   readonly #runId: string
   readonly #process: Process
 
-  constructor (input: { containerId: string, runId: string, process: Process }) {
-    super(input.containerId)
+  constructor (input: { containerId: string, runId: string, process: Process }, context?: TaskContext) {
+    super(input.containerId, context)
     this.#runId = input.runId
     this.#process = input.process
   }
@@ -28,7 +29,7 @@ export class ExitTask extends Task<void> {
     if (container?.run?.runId !== this.#runId || this.#process.ended === undefined || this.#process.exit !== null) return
     failpoint('exit.seen')
     const began = process.hrtime.bigint()
-    const common = { containerId: container.id, runId: this.#runId, process: this.#process, exit: exitView(this.#process.ended) }
+    const common = { containerId: container.id, runId: this.#runId, process: this.#process, exit: exitView(this.#process.ended), within: this }
     await new DeleteTask({ ...common, noEvent: false }).execute(supervisor)
     supervisor.options.observe('exit', Number(process.hrtime.bigint() - began) / 1e9)
   }
@@ -42,7 +43,7 @@ export function exitSeen (supervisor: Supervisor, container: Container, facts: E
   const { init, run } = container
   if (init === undefined || run === null || init.ended !== undefined) return
   init.ended = facts
-  void supervisor.send(new ExitTask({ containerId: container.id, runId: run.runId, process: init }))
+  void supervisor.send(new ExitTask({ containerId: container.id, runId: run.runId, process: init }, causeOf(init, facts, container.status === 'stopping')))
 }
 
 /**

@@ -36,8 +36,10 @@ export class SignalTask extends Task<void> {
     if (target.status === 'stopped' || target.ended !== undefined) throw ended()
     if (all === true) {
       if (await signalAll(supervisor, container, signal) === 0) throw ended()
+      if (signal !== 0) target.asked = { signal, requestId: this.requestId }
       return
     }
+    if (signal !== 0) target.asked = { signal, requestId: this.requestId }
     try {
       if (target.isInit) container.shim?.signalInit(signal)
       else target.handle?.signal(signal)

@@ -71,7 +71,7 @@ export async function chaos ({ seed, kills, containers, clients, log = () => {},
       try {
         const { status, body: answer } = await daemon.request(method, path, body)
         operation.answer = { status, body: answer }
-        if (status === 503) await pause(20)
+        if (status === 503 || status === 429) await pause(20)
       } catch {
         // The daemon went away under it.
         await pause(100)

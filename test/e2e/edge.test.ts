@@ -108,6 +108,17 @@ t.test('without waiting, and what the supervisor has done', async (t) => {
   t.same((await daemon.get('/containers?label=n=b&label=all')).body.items.map(({ id }: { id: string }) => id), ['b'])
   t.same((await daemon.get('/containers?status=running')).body.items, [])
   t.equal((await daemon.get('/containers/a/wait?timeout=0.05')).status, 204)
+
+  await daemon.post('/containers', { id: 'causes', bundle })
+  await daemon.post('/containers/causes/processes', { id: 'side', args: ['/bin/sleep', '100'] })
+  const killed = await daemon.post('/containers/causes/processes/side/signal', { signal: 'KILL' })
+  const stop = await daemon.post('/containers/causes/stop', {}, { 'x-request-id': 'ends-it' })
+  t.equal(stop.headers['x-request-id'], 'ends-it')
+  for (const [processId, requestId] of [['side', killed.headers['x-request-id']], ['init', 'ends-it']] as const) {
+    const { data } = await events.next(({ event, data }) => event === 'StateExit' && data.containerId === 'causes' && data.processId === processId)
+    t.equal(data.requestId, requestId, `the exit of ${processId} names the request that ended it`)
+    t.match((await daemon.get(`/tasks/${data.taskId}`)).body, { containerId: 'causes' }, 'and a task that can be read')
+  }
   events.close()
 })
 

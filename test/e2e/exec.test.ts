@@ -44,6 +44,7 @@ t.test('capabilities, limits and privileges are the request\'s where it names th
   t.match(body.stdout, /CapEff:\s+0000000000000020\n/)
   t.match(body.stdout, /NoNewPrivs:\s+0\n/)
   t.match(body.stdout, /^77$/m)
+  t.match((await exec('box', { ...sh('grep CapEff /proc/self/status'), capabilities: ['CAP_KILL'] }, '?wait=true')).body.stdout, /CapEff:\s+0000000000000020\n/, 'a list is for all three sets')
 })
 
 t.test('what cannot be executed is told by its code', async (t) => {

@@ -166,7 +166,7 @@ t.test('out of descriptors: new work is refused with the reason, reads go on, an
     if (reply.status === 201) made.push(`c${n}`)
     else refused = reply
   }
-  t.match(refused?.body, { status: 503, code: 'overloaded', detail: /file descriptors/ })
+  t.match(refused?.body, { status: 503, code: 'out_of_resources', detail: /file descriptors/ })
   t.equal((await daemon.get('/containers')).body.items.length, made.length, 'reads go on')
   t.same((await daemon.shims()).length, made.length, 'nothing stays of what failed')
   for (const id of made) t.equal((await daemon.delete(`/containers/${id}?force=true`)).status, 204)

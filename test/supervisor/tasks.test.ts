@@ -85,7 +85,7 @@ t.test('a bound on what is under way', async (t) => {
   const held = gate()
   const work = [1, 2].map(async () => await api.supervisor.send(new Work('one', async () => { await held.passed; return '' })))
   const refused = await api.app.inject({ method: 'POST', url: '/containers', payload: { bundle: '/x' } })
-  t.equal(refused.statusCode, 503)
+  t.equal(refused.statusCode, 429)
   t.equal(refused.json().code, 'overloaded')
   t.equal(refused.headers['retry-after'], '1')
   t.equal((await api.app.inject('/containers')).statusCode, 200, 'reads are not refused')
