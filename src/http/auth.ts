@@ -31,11 +31,11 @@ export const cookieNames = { plain: 'longshore_session', tls: '__Host-longshore_
 /** milliseconds between looks at whether open streams are still allowed */
 const sweepMs = 1000
 
-/** operate: all but create and exec; read: only GET. */
+/** operate: all but create and exec; read: only GET, and HEAD where it is. */
 function needs (request: FastifyRequest): Scope | 'anyone' {
   const { url = '', config } = request.routeOptions
   if (config.access !== undefined) return config.access
-  if (request.method === 'GET') return 'read'
+  if (request.method === 'GET' || request.method === 'HEAD') return 'read'
   if (request.method === 'POST' && (url === '/containers' || url === '/containers/:id/processes')) return 'admin'
   return 'operate'
 }

@@ -49,15 +49,18 @@ export async function systemRoutes (plain: FastifyInstance, { supervisor, metric
   })
 
   app.get('/version', {
+    exposeHeadRoute: true,
     schema: { operationId: 'getVersion', tags, summary: 'Versions', response: { 200: ref(Version), ...problems(401, 403, 429) } }
   }, async () => ({ version, node: process.version, apiVersion: '1' }))
 
   app.get('/healthz', {
+    exposeHeadRoute: true,
     logLevel: 'warn',
     schema: { operationId: 'getHealth', tags, summary: 'The daemon answers', response: { 200: ref(Health), ...problems(401, 403, 429) } }
   }, async () => ({ status: 'ok' }))
 
   app.get('/readyz', {
+    exposeHeadRoute: true,
     logLevel: 'warn',
     schema: { operationId: 'getReady', tags, summary: 'The daemon takes work: its containers are taken up and the journal can be written', response: { 200: ref(Ready), 503: ref(Ready), ...problems(401, 403, 429) } }
   }, async (_request, reply) => {

@@ -64,6 +64,7 @@ t.test('bodies: an empty one is none, whatever its media type; what a body says 
   t.same(refusal.body.errors, [{ field: 'timeout', rule: 'is not a known field' }])
   await refused(t, await send('/containers/bodies', json, '{"force":true}', 'DELETE'), 400, 'bad_request')
   await refused(t, await send('/containers', json), 400, 'bad_request')
+  for (const path of ['/healthz', '/readyz', '/version']) t.match(await send(path, {}, undefined, 'HEAD'), { status: 200, text: '' }, 'monitors ask with HEAD')
   for (const name of ['', 'a=b', 'a\nb', 'x'.repeat(257)]) await refused(t, await daemon.post('/containers', { bundle: good, labels: { [name]: 'x' } }), 400, 'bad_request')
   await refused(t, await send('/nothing/here', json, '{"a":1}'), 404, 'route_not_found')
   for (const mediaType of ['text/plain', 'application/x-www-form-urlencoded', 'application/xml']) await refused(t, await send('/containers', { 'content-type': mediaType }, '{"bundle":"/x"}'), 415, 'unsupported_media_type')
