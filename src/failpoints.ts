@@ -10,6 +10,7 @@ export type Failpoint =
   | 'teardown.deleted' | 'teardown.quit' | 'teardown.cleared'
   | 'delete.forgotten' | 'delete.told'
   | 'pause.frozen' | 'pause.told' | 'resume.thawed' | 'resume.told'
+  | 'checkpoint.begun' | 'checkpoint.dumped' | 'checkpoint.kept' | 'checkpoint.told' | 'restored.told'
   | 'update.recorded' | 'update.applied' | 'update.told'
   | 'journal.committed'
   | 'restore.loaded' | 'restore.connected' | 'restore.armed'

@@ -117,4 +117,6 @@ process.on('SIGHUP', () => {
 const orphans = await restore(supervisor)
 log.info({ containers: supervisor.containers.size, quarantined: supervisor.quarantined.size }, 'longshored is ready')
 sdNotify('READY=1')
+// Whoever asks waits for the answer; nobody else does.
+void supervisor.criu.status()
 await endOrphans(supervisor, orphans)

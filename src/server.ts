@@ -23,6 +23,7 @@ import { Sessions } from './http/sessions.ts'
 import { tcpServer } from './http/tcp.ts'
 import type { Tokens } from './http/tokens.ts'
 import type { Metrics } from './metrics.ts'
+import { checkpointRoutes } from './routes/checkpoints.ts'
 import { containerRoutes } from './routes/containers.ts'
 import { attachRoutes } from './routes/attach.ts'
 import { eventRoutes } from './routes/events.ts'
@@ -61,7 +62,7 @@ const shared = [
   schemas.RestartPolicy, schemas.Restart, schemas.LeaseRequest,
   schemas.Resources, schemas.ResourcesPatch, schemas.UpdateRequest, schemas.Exit, schemas.Process, schemas.Container, schemas.CreateRequest, schemas.SignalRequest, schemas.ProcessSignalRequest, schemas.StopRequest, schemas.ContainerList, schemas.ProcessList,
   schemas.Event, schemas.EventPage, schemas.ExecRequest, schemas.ExecResult, schemas.ResizeRequest, schemas.OutputRecord, schemas.LostRecord, schemas.Problem, schemas.TaskResource, schemas.TaskList, schemas.Version, schemas.Info, schemas.Health, schemas.Ready,
-  schemas.Session, schemas.SessionRequest]
+  schemas.Session, schemas.SessionRequest, schemas.CheckpointRequest, schemas.Checkpoint, schemas.CheckpointList, schemas.StartRequest]
 
 const measured = [schemas.Pressure, schemas.Stats, schemas.StatsList, schemas.HostProcess, schemas.HostProcessList]
 
@@ -166,6 +167,7 @@ export async function buildServer (parts: ServerParts): Promise<FastifyInstance>
   await app.register(resourceRoutes, { supervisor })
   await app.register(statsRoutes, { supervisor, sampler })
   await app.register(topRoutes, { supervisor })
+  await app.register(checkpointRoutes, { supervisor })
   await app.register(lifecycleRoutes, { supervisor })
   await app.register(eventRoutes, { journal, hub, supervisor, maxSubscribers: config.maxSubscribers })
   await app.register(logRoutes, { supervisor, heartbeatSeconds: config.heartbeat, readers })

@@ -1,4 +1,5 @@
 // Made by `make openapi` from openapi.yaml, sha256 2bc6f6d7da8f84c8b3bc12414cf50fa7a0bcac370d90779c243b3c787ea93b38
+// Made by `make openapi` from openapi.yaml, sha256 453c1fd8fd62b3bbf7c55fb14af73588d1222b20a38c31f9796657f96c1473cd
 
 import type * as types from './types.gen.ts'
 
@@ -25,6 +26,10 @@ export const operations = {
   getContainerStats: { method: 'GET', path: '/containers/{id}/stats' },
   listStats: { method: 'GET', path: '/stats' },
   listContainerPids: { method: 'GET', path: '/containers/{id}/top' },
+  createCheckpoint: { method: 'POST', path: '/containers/{id}/checkpoints' },
+  listCheckpoints: { method: 'GET', path: '/containers/{id}/checkpoints' },
+  getCheckpoint: { method: 'GET', path: '/containers/{id}/checkpoints/{name}' },
+  deleteCheckpoint: { method: 'DELETE', path: '/containers/{id}/checkpoints/{name}' },
   setRestartPolicy: { method: 'PUT', path: '/containers/{id}/restart-policy' },
   renewLease: { method: 'POST', path: '/containers/{id}/lease' },
   streamEvents: { method: 'GET', path: '/events' },
@@ -68,6 +73,10 @@ export type Operations = {
   getContainerStats: { data: types.GetContainerStatsData, responses: types.GetContainerStatsResponses }
   listStats: { data: types.ListStatsData, responses: types.ListStatsResponses }
   listContainerPids: { data: types.ListContainerPidsData, responses: types.ListContainerPidsResponses }
+  createCheckpoint: { data: types.CreateCheckpointData, responses: types.CreateCheckpointResponses }
+  listCheckpoints: { data: types.ListCheckpointsData, responses: types.ListCheckpointsResponses }
+  getCheckpoint: { data: types.GetCheckpointData, responses: types.GetCheckpointResponses }
+  deleteCheckpoint: { data: types.DeleteCheckpointData, responses: types.DeleteCheckpointResponses }
   setRestartPolicy: { data: types.SetRestartPolicyData, responses: types.SetRestartPolicyResponses }
   renewLease: { data: types.RenewLeaseData, responses: types.RenewLeaseResponses }
   streamEvents: { data: types.StreamEventsData, responses: types.StreamEventsResponses }

@@ -5,10 +5,11 @@ import { LongshoreError } from '../errors.ts'
 import { labelsMatch } from '../events/filter.ts'
 import { grants, selected } from '../http/auth.ts'
 import { parseSignal } from '../runtime/signals.ts'
-import { Container, ContainerList, CreateRequest, IdParams, Page, SignalRequest, StopRequest, TaskResource, ref, statuses } from '../schemas/index.ts'
+import { Container, ContainerList, CreateRequest, IdParams, Page, SignalRequest, StartRequest, StopRequest, TaskResource, ref, statuses } from '../schemas/index.ts'
 import { CreateTask } from '../supervisor/create.ts'
 import { DeleteTask } from '../supervisor/delete.ts'
 import { GetTask } from '../supervisor/get.ts'
+import { sourceOf } from '../supervisor/restoration.ts'
 import { SignalTask } from '../supervisor/signal.ts'
 import { StartTask } from '../supervisor/start.ts'
 import { StopTask } from '../supervisor/stop.ts'
@@ -33,12 +34,19 @@ export async function containerRoutes (plain: FastifyInstance, { supervisor }: {
   app.post('/containers', {
     schema: {
       operationId: 'createContainer', tags, summary: 'Create a container from an OCI bundle, and start it', body: ref(CreateRequest),
-      response: { 201: ref(Container), ...accepted, ...problems(400, 401, 403, 409, 413, 415, 422, 429, 500, 502, 503, 504) }
+      response: { 201: ref(Container), ...accepted, ...problems(400, 401, 403, 404, 409, 413, 415, 422, 429, 500, 502, 503, 504) }
     }
   }, async (request, reply) => {
     if (request.body.stopSignal !== undefined) parseSignal(request.body.stopSignal)
     const selector = grants.get(request)?.labels
     if (selector !== undefined && !selected(selector, request.body.labels ?? {})) throw new LongshoreError('forbidden', `the token covers containers with certain labels only, and this one has to have them: ${Object.entries(selector).map(([key, value]) => `${key}=${value}`).join(', ')}`)
+    const { checkpoint, id = '', start } = request.body
+    if (checkpoint !== undefined && start === false) throw new LongshoreError('bad_request', 'what is restored runs at once', { extra: { errors: [{ field: 'start', rule: 'must not be false with checkpoint' }] } })
+    if (checkpoint !== undefined && selector !== undefined) {
+      const { container, name } = sourceOf(checkpoint, id)
+      // One of a container that the token does not cover looks like one that does not exist.
+      if (!selected(selector, supervisor.containers.get(container)?.labels ?? {})) throw new LongshoreError('checkpoint_not_found', `container ${container} has no checkpoint ${name}`)
+    }
     const task = new CreateTask(request.body, { requestId: request.id })
     return await answer(request, reply, supervisor, task, (container) => {
       reply.code(201).header('location', `/containers/${container.id}`)
@@ -78,8 +86,12 @@ export async function containerRoutes (plain: FastifyInstance, { supervisor }: {
   })
 
   app.post('/containers/:id/start', {
-    schema: { operationId: 'startContainer', tags, summary: 'Start a created container, or a stopped one again as a new run', params: IdParams, response: { 200: ref(Container), ...accepted, ...problems(400, 401, 403, 404, 409, 422, 429, 500, 502, 503, 504) } }
-  }, async (request, reply) => await answer(request, reply, supervisor, new StartTask({ containerId: request.params.id }, { requestId: request.id }), (container) => container))
+    preValidation: async (request) => { request.body ??= {} },
+    schema: { operationId: 'startContainer', tags, summary: 'Start a created container, or a stopped one again as a new run', params: IdParams, body: ref(StartRequest), response: { 200: ref(Container), ...accepted, ...problems(400, 401, 403, 404, 409, 413, 415, 422, 429, 500, 502, 503, 504) } }
+  }, async (request, reply) => {
+    const { checkpoint } = request.body
+    return await answer(request, reply, supervisor, new StartTask({ containerId: request.params.id, ...(checkpoint === undefined ? {} : { checkpoint }) }, { requestId: request.id }), (container) => container)
+  })
 
   app.post('/containers/:id/signal', {
     schema: { operationId: 'signalContainer', tags, summary: 'Send a signal to a process of the container, or to all', params: IdParams, body: ref(SignalRequest), response: { 204: NoContent, ...accepted, ...problems(400, 401, 403, 404, 409, 413, 415, 429, 500, 503, 504) } }

@@ -39,6 +39,7 @@ export async function systemRoutes (plain: FastifyInstance, { supervisor, metric
       cgroupVersion: cgroups.version,
       runtimes: await findRuntimes(),
       defaultRuntime: runtime,
+      criu: await supervisor.criu.status(),
       containers: Object.fromEntries(supervisor.counts(selector === undefined ? undefined : ({ labels }) => selected(selector, labels))),
       tasks: { queued: supervisor.queued, limit: maxQueuedTasks },
       journal: { epoch: journal.epoch, first: journal.first, head: journal.head, retainEvents: journal.retention.events, retainDays: journal.retention.days, retainBytes: journal.retention.bytes, bytes: journal.bytes, writable: journal.writable },

@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import { randomBytes } from 'node:crypto'
 import { LongshoreError } from '../errors.ts'
-import type { ContainerView, CreateRequest, ExitView, ResourcesPatchView, ResourcesView } from '../schemas/index.ts'
+import type { ContainerView, CreateRequest, EventView, ExitView, ResourcesPatchView, ResourcesView } from '../schemas/index.ts'
 import { fileSteps, type FileStep } from './files.ts'
 import { globalArgs } from './oci.ts'
 import { lifecycleOf, lifecycleView, type Lifecycle } from './lifecycle.ts'
@@ -65,6 +65,8 @@ export type RunRecord = {
   exit: ExitView | null
   /** of the bundle's config.json, as it was read for this run */
   resources?: ResourcesView
+  /** the checkpoint from which it goes on */
+  restored?: NonNullable<EventView['checkpoint']>
   /** frozen, as the event stream said last */
   paused?: boolean
   /** the runtime's state and the shim are gone */

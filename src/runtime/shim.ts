@@ -26,6 +26,8 @@ export type ShimSpawn = {
   memory: { version: 1 | 2, mount: string } | undefined
   runtime: string
   globalArgs: string[]
+  /** arguments of the runtime's restore, which is then called in place of its create, and after which init runs */
+  restore?: string[] | undefined
 }
 
 /** The shim is not there any more, so what was asked of it will not be answered. */
@@ -103,6 +105,7 @@ export class Shim {
     if (spawn.window !== undefined) args.push('--width', String(spawn.window.width), '--height', String(spawn.window.height))
     if (spawn.noPivotRoot) args.push('--no-pivot')
     if (spawn.memory !== undefined) args.push(spawn.memory.version === 1 ? '--cgroup1-memory' : '--cgroup2', spawn.memory.mount)
+    if (spawn.restore !== undefined) args.push('--restore', ...spawn.restore.flatMap((argument) => ['--extra', argument]))
     args.push('--', spawn.runtime, ...spawn.globalArgs)
     const env = Object.entries(process.env).filter(([name]) => name !== 'NOTIFY_SOCKET' && !name.startsWith('LONGSHORE_'))
       .map(([name, value]) => `${name}=${value ?? ''}`)

@@ -4,7 +4,7 @@ import { LongshoreError, type ErrorCode } from '../errors.ts'
 export type Status = 'created' | 'running' | 'pausing' | 'paused' | 'stopping' | 'stopped' | 'deleting' | 'lost'
 
 /** What can happen to a container. */
-export type Move = 'start' | 'signal' | 'stop' | 'exit' | 'remove' | 'lose' | 'pause' | 'frozen' | 'resume'
+export type Move = 'start' | 'signal' | 'stop' | 'exit' | 'remove' | 'lose' | 'pause' | 'frozen' | 'resume' | 'checkpoint'
 
 /**
  * state × move → next state. A move that is not in the row of a state is illegal there.
@@ -12,7 +12,7 @@ export type Move = 'start' | 'signal' | 'stop' | 'exit' | 'remove' | 'lose' | 'p
  */
 const table: Record<Status, Partial<Record<Move, Status>>> = {
   created: { start: 'running', signal: 'created', stop: 'stopping', exit: 'stopped', remove: 'deleting', lose: 'lost' },
-  running: { signal: 'running', pause: 'pausing', stop: 'stopping', exit: 'stopped', lose: 'lost' },
+  running: { signal: 'running', checkpoint: 'running', pause: 'pausing', stop: 'stopping', exit: 'stopped', lose: 'lost' },
   pausing: { signal: 'pausing', frozen: 'paused', resume: 'running', stop: 'stopping', exit: 'stopped', lose: 'lost' },
   paused: { signal: 'paused', resume: 'running', stop: 'stopping', exit: 'stopped', lose: 'lost' },
   stopping: { signal: 'stopping', stop: 'stopping', exit: 'stopped', lose: 'lost' },
@@ -31,9 +31,9 @@ export function isLive (status: Status): boolean {
 function codeOf (status: Status, move: Move): ErrorCode {
   if ((move === 'remove' || move === 'start') && isLive(status)) return 'container_running'
   if ((move === 'signal' || move === 'stop') && status === 'stopped') return 'container_not_running'
-  if (move === 'pause' && status === 'paused') return 'container_paused'
+  if ((move === 'pause' || move === 'checkpoint') && status === 'paused') return 'container_paused'
   if (move === 'resume' && status === 'running') return 'container_not_paused'
-  if ((move === 'pause' || move === 'resume') && (status === 'created' || status === 'stopped')) return 'container_not_running'
+  if ((move === 'pause' || move === 'resume' || move === 'checkpoint') && (status === 'created' || status === 'stopped')) return 'container_not_running'
   return 'invalid_state'
 }
 

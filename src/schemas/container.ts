@@ -1,4 +1,5 @@
 import { Type, type Static } from 'typebox'
+import { CheckpointSource } from './checkpoint.ts'
 import { RestartPolicy, timeToLive, type RestartView } from './lifecycle.ts'
 import { idPattern, Labels, nullable, nullableInteger, nullableRef, ref } from './common.ts'
 import { Resources } from './resources.ts'
@@ -96,7 +97,8 @@ export const CreateRequest = Type.Object({
   stopSignal: Type.Optional(SignalValue),
   stopTimeout: Type.Optional(Type.Number({ minimum: 0, maximum: 86400, description: 'Seconds from the stop signal to SIGKILL; 10 by default' })),
   restartPolicy: Type.Optional(ref(RestartPolicy)),
-  timeToLive: Type.Optional(Type.Number(timeToLive))
+  timeToLive: Type.Optional(Type.Number(timeToLive)),
+  checkpoint: Type.Optional(CheckpointSource)
 }, { $id: 'CreateRequest', additionalProperties: false })
 export type CreateRequest = Static<typeof CreateRequest>
 

@@ -20,6 +20,7 @@ export const Event = Type.Object({
   error: Type.Optional(Type.Object({ code: Type.String(), detail: Type.String() }, { additionalProperties: false, description: 'Why a start failed, or a record cannot be read' })),
   restart: Type.Optional(Type.Unsafe<RestartView>({ $ref: 'Restart#', description: 'StateRestartScheduled: when the next try is due, and why' })),
   expiresAt: Type.Optional(Type.String({ format: 'date-time', description: 'StateExpire: when the lease ended' })),
+  checkpoint: Type.Optional(Type.Object({ container: Type.String(), name: Type.String(), createdAt: Type.String({ format: 'date-time' }), exit: Type.Boolean() }, { additionalProperties: false, description: 'StateCheckpoint: the one that was made; StateRestore: the one from which the run goes on' })),
   labels: Type.Record(Type.String(), Type.String()),
   taskId: Type.Optional(Type.String()),
   requestId: Type.Optional(Type.String({ description: 'The X-Request-Id of the request that caused it' }))

@@ -1,4 +1,5 @@
 export * from './common.ts'
+export * from './checkpoint.ts'
 export * from './container.ts'
 export * from './event.ts'
 export * from './lifecycle.ts'

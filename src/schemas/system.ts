@@ -48,6 +48,12 @@ export const Info = Type.Object({
   cgroupVersion: Type.Integer({ description: 'The hierarchy that has the controllers: 1 or 2' }),
   runtimes: Type.Array(Type.Object({ name: Type.String(), path: Type.String(), version: Type.String(), features: Type.Unknown({ description: "The runtime's answer to its features command, null when it has none" }) }, { additionalProperties: false })),
   defaultRuntime: Type.String(),
+  criu: Type.Object({
+    available: Type.Boolean({ description: 'It is there and works on this kernel' }),
+    path: nullable('string'),
+    version: nullable('string'),
+    reason: nullable('string', { description: 'Why it does not work, in its own words' })
+  }, { additionalProperties: false, description: 'CRIU, with which runc and its like make checkpoints' }),
   containers: Type.Record(Type.String(), Type.Integer(), { description: 'How many have each status' }),
   tasks: Type.Object({ queued: Type.Integer(), limit: Type.Integer() }, { additionalProperties: false }),
   journal: Type.Object({

@@ -12,6 +12,7 @@ import { parseSignal } from '../runtime/signals.ts'
 import { DeleteTask } from './delete.ts'
 import { armLease, leaseEnd } from './lease.ts'
 import { notBoth } from './policy.ts'
+import { restorationOf, sourceOf } from './restoration.ts'
 import { createRun } from './run.ts'
 import { StartTask, startFailed } from './start.ts'
 import type { Supervisor } from './supervisor.ts'
@@ -34,14 +35,17 @@ export class CreateTask extends Task<ContainerView> {
   async execute (supervisor: Supervisor): Promise<ContainerView> {
     const input = this.#input
     const id = this.containerId ?? ''
-    if (supervisor.containers.has(id)) throw new LongshoreError('container_exists', `there is a container ${id} already`)
+    if (supervisor.containers.has(id)) throw new LongshoreError('container_exists', `there is a container ${id} already${input.checkpoint === undefined ? '' : `: if it is stopped, POST /containers/${id}/start with a checkpoint lets it go on from there`}`)
     const unreadable = supervisor.quarantined.get(id)
     if (unreadable !== undefined) throw new LongshoreError('container_unreadable', `the record of container ${id} cannot be read, and something of it may still run: ${unreadable.path}: ${unreadable.reason}`)
     if (input.autoRemove === true && input.restartPolicy !== undefined && input.restartPolicy.name !== 'no') throw notBoth()
     const began = process.hrtime.bigint()
     const { options } = supervisor
     this.step = 'reading the bundle'
-    const bundle = await loadBundle(input.bundle, input.process)
+    const from = input.checkpoint === undefined ? undefined : await restorationOf(supervisor, sourceOf(input.checkpoint, id))
+    // What is restored is as it was: also what was laid over the process of its bundle.
+    const override = input.process ?? from?.process ?? undefined
+    const bundle = await loadBundle(input.bundle, override)
     const container = new Container({
       version: recordVersion,
       id,
@@ -51,7 +55,7 @@ export class CreateTask extends Task<ContainerView> {
       runtimeArgs: input.runtimeArgs ?? (input.runtime === undefined ? options.runtimeArgs : []),
       noPivotRoot: input.noPivotRoot ?? false,
       labels: input.labels ?? {},
-      process: input.process ?? null,
+      process: override ?? null,
       autoRemove: input.autoRemove ?? false,
       stopSignal: parseSignal(input.stopSignal ?? 'SIGTERM'),
       stopTimeout: input.stopTimeout ?? defaultStopTimeout,
@@ -65,7 +69,7 @@ export class CreateTask extends Task<ContainerView> {
     }, options.directories, options.startTimeout)
     let told = false
     try {
-      await createRun(supervisor, this, container, bundle)
+      await createRun(supervisor, this, container, bundle, from)
       this.step = 'writing the journal'
       await supervisor.publish(container, 'StateCreate', {
         task: this,

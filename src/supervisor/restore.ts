@@ -9,12 +9,14 @@ import { timestamp, type ExitFacts } from '../runtime/exit.ts'
 import { readIfThere, removeTree } from '../runtime/files.ts'
 import type { EventType } from '../schemas/index.ts'
 import { Shim } from '../runtime/shim.ts'
+import { takeUpCheckpoints } from './checkpoint.ts'
 import { DeleteTask } from './delete.ts'
 import { exitSeen } from './exit.ts'
 import { readExitRecord } from './exit-record.ts'
 import { killAll } from './kill.ts'
 import { findOrphans, type Orphan } from './orphans.ts'
 import { takeUpLease } from './lease.ts'
+import { tellRestored } from './restoration.ts'
 import { restorePaused, toldPaused } from './pause.ts'
 import { takeUpRestart } from './restart.ts'
 import { arm } from './run.ts'
@@ -152,6 +154,7 @@ class RestoreTask extends Task<void> {
     const { run } = container
     const { bootId, watch } = supervisor.options
     if (run === null) return
+    if (container.lastEventId !== null) await takeUpCheckpoints(supervisor, this, container)
     takeUpLease(supervisor, container, this.#told)
     if (run.phase === 'stopped') await takeUpRestart(supervisor, container, this.#told, this)
     if (run.tornDown) return
@@ -196,6 +199,7 @@ class RestoreTask extends Task<void> {
   async #started (supervisor: Supervisor, container: Container): Promise<void> {
     const { init, run } = container
     if (init === undefined || run === null) return
+    if (run.restored !== undefined && !this.#told.has('StateRestore')) await tellRestored(supervisor, this, container)
     const startedAt = timestamp(nowNs())
     await supervisor.publish(container, 'StateStart', {
       task: this,

@@ -12,16 +12,19 @@ import { findRuntime, runtimeError, runtimeWords } from '../runtime/oci.ts'
 import { Shim, type RuntimeResult } from '../runtime/shim.ts'
 import { watchRun } from './exit.ts'
 import { tellOom } from './oom.ts'
+import { restoreError, tellRestored, type Restoration } from './restoration.ts'
 import type { Supervisor } from './supervisor.ts'
 import type { Task } from './task.ts'
 
 /**
  * A new run up to the point where init exists and waits for its start, with every watch armed.
+ * With `from` the runtime's restore takes the place of its create: init goes on from its checkpoint, and runs already.
  * Its record is on disk before anything is spawned, so that no crash leaves a shim that nobody looks for.
  */
-export async function createRun (supervisor: Supervisor, task: Task<unknown>, container: Container, bundle: Bundle): Promise<void> {
+export async function createRun (supervisor: Supervisor, task: Task<unknown>, container: Container, bundle: Bundle, from?: Restoration): Promise<void> {
   const { options } = supervisor
   const runtimePath = await findRuntime(container.runtime)
+  if (from !== undefined) await supervisor.criu.require(runtimePath)
   container.beginRun({
     runId: newRunId(),
     phase: 'creating',
@@ -33,6 +36,7 @@ export async function createRun (supervisor: Supervisor, task: Task<unknown>, co
     cgroup: null,
     startedAt: null,
     exit: null,
+    ...(from === undefined ? {} : { restored: from.checkpoint }),
     tornDown: false
   })
   container.ownPids = bundle.ownPids
@@ -40,6 +44,8 @@ export async function createRun (supervisor: Supervisor, task: Task<unknown>, co
   const init = container.init
   if (run === null || init === undefined) throw new Error('a run begins with its init')
   const steps: FileStep[] = [{ op: 'mkdir', path: container.runDir }]
+  const work = join(container.runDir, 'restore')
+  if (from !== undefined) steps.push({ op: 'mkdir', path: work })
   let bundlePath = bundle.path
   if (bundle.rewritten !== undefined) {
     bundlePath = join(container.runDir, 'bundle')
@@ -49,7 +55,8 @@ export async function createRun (supervisor: Supervisor, task: Task<unknown>, co
   failpoint('create.recorded')
   const { version, v1, v2 } = options.cgroups
   const memoryMount = version === 1 ? v1.get('memory') : v2
-  const result = await supervisor.runtimeCall(task, 'runtime create', async (got) => {
+  const step = from === undefined ? 'runtime create' : 'runtime restore'
+  const result = await supervisor.runtimeCall(task, step, async (got) => {
     const { shim, created } = await Shim.spawn(options.watch, {
       runtimeId: container.runtimeId,
       bundle: bundlePath,
@@ -62,15 +69,16 @@ export async function createRun (supervisor: Supervisor, task: Task<unknown>, co
       logSegments: options.logSegments,
       memory: memoryMount === undefined ? undefined : { version, mount: memoryMount },
       runtime: runtimePath,
-      globalArgs: container.globalArgs
+      globalArgs: container.globalArgs,
+      restore: from === undefined ? undefined : ['--image-path', from.images, '--work-path', work, ...from.flags]
     })
     container.shim = shim
     got(shim)
     failpoint('create.spawned')
     return await created
   })
-  await expectSuccess(container, 'runtime create', result)
-  if (result.pid <= 0) throw new LongshoreError('runtime_crashed', 'runtime create: the runtime reported success but made no process', { extra: { step: 'runtime create' } })
+  await expectSuccess(container, step, result).catch(async (error: unknown) => { throw from === undefined ? error : await restoreError(error, work) })
+  if (result.pid <= 0) throw new LongshoreError('runtime_crashed', `${step}: the runtime reported success but made no process`, { extra: { step } })
   init.pid = run.pid = result.pid
   await arm(supervisor, container)
   failpoint('create.armed')
@@ -100,17 +108,12 @@ export async function arm (supervisor: Supervisor, container: Container): Promis
 /** seconds from the runtime's word that init was started to its execve(2); a busy host makes it late, never that late */
 const execLimit = 5
 
-/** Lets a created init go on to its command. */
+/** Lets a created init go on to its command; one that was restored runs already, which is only told. */
 export async function startRun (supervisor: Supervisor, task: Task<unknown>, container: Container): Promise<void> {
   const { run, shim, init } = container
   if (run === null || shim === undefined || init === undefined) throw new LongshoreError('runtime_crashed', 'the shim of the container has ended')
-  const result = await supervisor.runtimeCall(task, 'runtime start', async (got) => {
-    got(shim)
-    return await shim.start()
-  })
-  await expectSuccess(container, 'runtime start', result)
-  if (await exists(join(container.runtimeDir, 'exec.fifo'))) throw new LongshoreError('runtime_crashed', 'runtime start: the runtime reported success, but init still waits for its start', { extra: { step: 'runtime start' } })
-  if (run.pid !== null && !await whenExecuted(run.pid, execLimit)) supervisor.log.warn({ container: container.id, pid: run.pid }, 'the runtime reported success, but init does not seem to have executed its command')
+  if (run.restored === undefined) await callStart(supervisor, task, container, shim)
+  else await tellRestored(supervisor, task, container)
   failpoint('start.called')
   task.step = 'writing the journal'
   const at = nowNs()
@@ -131,6 +134,16 @@ export async function startRun (supervisor: Supervisor, task: Task<unknown>, con
   failpoint('start.told')
   supervisor.saveSoon(container)
   if (container.oomSeen > 0) await tellOom(supervisor, container, run.runId, container.oomSeen)
+}
+
+async function callStart (supervisor: Supervisor, task: Task<unknown>, container: Container, shim: Shim): Promise<void> {
+  const result = await supervisor.runtimeCall(task, 'runtime start', async (got) => {
+    got(shim)
+    return await shim.start()
+  })
+  await expectSuccess(container, 'runtime start', result)
+  if (await exists(join(container.runtimeDir, 'exec.fifo'))) throw new LongshoreError('runtime_crashed', 'runtime start: the runtime reported success, but init still waits for its start', { extra: { step: 'runtime start' } })
+  if (container.run?.pid != null && !await whenExecuted(container.run.pid, execLimit)) supervisor.log.warn({ container: container.id, pid: container.run.pid }, 'the runtime reported success, but init does not seem to have executed its command')
 }
 
 /** Throws what the runtime said when its call did not succeed. */

@@ -8,34 +8,40 @@ import { forgetRuns } from '../runtime/log-runs.ts'
 import { DeleteTask, removeContainer } from './delete.ts'
 import { adoptRestart, beginAnew, restartAfter, tellRestart } from './restart.ts'
 import { createRun, startRun } from './run.ts'
+import { restorationOf, type Restoration } from './restoration.ts'
 import type { Supervisor } from './supervisor.ts'
 import { Task, type TaskContext } from './task.ts'
 import { tearDown } from './teardown.ts'
 
-/** Starts a created container, or a stopped one again as a new run. */
+/** Starts a created container, or a stopped one again as a new run, from a checkpoint of its own if one is named. */
 export class StartTask extends Task<ContainerView> {
   readonly kind = 'start'
   override readonly mutates = true
 
-  constructor (input: { containerId: string }, context?: TaskContext) {
+  readonly #checkpoint: string | undefined
+
+  constructor (input: { containerId: string, checkpoint?: string }, context?: TaskContext) {
     super(input.containerId, context)
+    this.#checkpoint = input.checkpoint
   }
 
   async execute (supervisor: Supervisor): Promise<ContainerView> {
     const container = supervisor.find(this.containerId ?? '')
     container.mayMove('start')
     if (container.lifecycle.expired) throw new LongshoreError('lease_expired', `the lease of container ${container.id} ended at ${container.lifecycle.expiresAt ?? ''}: give it a new one first`)
-    if (container.status === 'stopped') await this.#again(supervisor, container)
+    if (this.#checkpoint !== undefined && container.status !== 'stopped') throw new LongshoreError('invalid_state', `container ${container.id} is ${container.status}: only a stopped one goes on from a checkpoint`)
+    const from = this.#checkpoint === undefined ? undefined : await restorationOf(supervisor, { container: container.id, name: this.#checkpoint })
+    if (container.status === 'stopped') await this.#again(supervisor, container, from)
     else await StartTask.run(supervisor, this, container, 'keep')
     return container.view()
   }
 
   /** By request, so what the restart policy counted before is over. */
-  async #again (supervisor: Supervisor, container: Container): Promise<void> {
+  async #again (supervisor: Supervisor, container: Container, from: Restoration | undefined): Promise<void> {
     const { run } = container
     const goBack = beginAnew(container)
     try {
-      await newRun(supervisor, this, container)
+      await newRun(supervisor, this, container, from)
     } catch (error) {
       if (container.run === run) goBack()
       throw error
@@ -59,23 +65,23 @@ export class StartTask extends Task<ContainerView> {
 }
 
 /** Makes a new run of a container that has ended, and starts it. When it is refused before there is a run, all stays as it was. */
-export async function newRun (supervisor: Supervisor, task: Task<unknown>, container: Container): Promise<void> {
+export async function newRun (supervisor: Supervisor, task: Task<unknown>, container: Container, from?: Restoration): Promise<void> {
   container.renewing = true
   try {
-    await makeRun(supervisor, task, container)
+    await makeRun(supervisor, task, container, from)
   } finally {
     container.renewing = false
   }
 }
 
-async function makeRun (supervisor: Supervisor, task: Task<unknown>, container: Container): Promise<void> {
+async function makeRun (supervisor: Supervisor, task: Task<unknown>, container: Container, from: Restoration | undefined): Promise<void> {
   await tearDown(supervisor, task, container)
   task.step = 'reading the bundle'
   const bundle = await loadBundle(container.bundle, container.processOverride, container.resources)
   const before = { run: container.run, lastEventId: container.lastEventId }
   container.holdView()
   try {
-    await createRun(supervisor, task, container, bundle)
+    await createRun(supervisor, task, container, bundle, from)
   } catch (error) {
     if (container.run === before.run) container.releaseView()
     else await failed(supervisor, task, container, error)

@@ -1,8 +1,10 @@
+import { join } from 'node:path'
 import { LongshoreError } from '../errors.ts'
 import type { ContainerView, EventView, ExitView } from '../schemas/index.ts'
 import type { ExitRow, Journal } from '../events/journal.ts'
 import { Container, type Directories } from '../runtime/container.ts'
 import type { Process } from '../runtime/process.ts'
+import { Criu } from '../runtime/criu.ts'
 import type { CgroupMounts } from '../runtime/cgroup.ts'
 import type { RuntimeResult, Shim } from '../runtime/shim.ts'
 import { ShimGone } from '../runtime/shim.ts'
@@ -71,6 +73,7 @@ export class Supervisor {
   readonly #finished: string[] = []
   readonly waits = new Waits()
   readonly deadlines = new Deadlines()
+  readonly criu: Criu
   /** those whose senders have a deadline, which is looked at while there are any */
   readonly #expiring = new Set<Task<unknown>>()
   #expiry: NodeJS.Timeout | undefined
@@ -80,6 +83,7 @@ export class Supervisor {
 
   constructor (options: SupervisorOptions) {
     this.options = options
+    this.criu = new Criu(options.watch, join(options.directories.state, 'criu.said'))
     this.#slots = new Slots(options.maxRuntimeCalls)
     this.restored = new Promise((resolve) => { this.#takenUp = resolve })
   }
@@ -200,7 +204,7 @@ export class Supervisor {
    * Writes an event to the journal; `apply` changes the state in the same turn in which subscribers are told,
    * so that neither can be seen without the other. `at`: its time, now when absent.
    */
-  async publish (container: Container, type: EventView['type'], details: { task?: Task<unknown>, process?: Process, exit?: ExitView, error?: LongshoreError, labels?: Record<string, string>, more?: Pick<EventView, 'restart' | 'expiresAt'>, at?: bigint, apply?: () => void }): Promise<void> {
+  async publish (container: Container, type: EventView['type'], details: { task?: Task<unknown>, process?: Process, exit?: ExitView, error?: LongshoreError, labels?: Record<string, string>, more?: Pick<EventView, 'restart' | 'expiresAt' | 'checkpoint'>, at?: bigint, apply?: () => void }): Promise<void> {
     const { task, process, exit, error, more, at, apply } = details
     const runId = container.run?.runId
     const row: ExitRow | undefined = exit === undefined || runId === undefined

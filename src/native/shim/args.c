@@ -22,10 +22,15 @@ void parse_args(int argc, char **argv) {
     const char *name = argv[i];
     if (strcmp(name, "--terminal") == 0) { options.terminal = true; continue; }
     if (strcmp(name, "--no-pivot") == 0) { options.no_pivot = true; continue; }
+    if (strcmp(name, "--restore") == 0) { options.restore = true; continue; }
     if (i + 1 >= argc) die(USAGE, "an option lacks its value");
     const char *value = argv[++i];
     if (strcmp(name, "--id") == 0) options.id = value;
     else if (strcmp(name, "--bundle") == 0) options.bundle = value;
+    else if (strcmp(name, "--extra") == 0) {
+      if (options.extra_count == MOST_EXTRA) die(USAGE, "too many extra arguments");
+      options.extra[options.extra_count++] = value;
+    }
     else if (strcmp(name, "--out") == 0) options.out = value;
     else if (strcmp(name, "--log-bytes") == 0) options.log_bytes = number(value, 4096, UINT64_C(1) << 40);
     else if (strcmp(name, "--log-segments") == 0) options.log_segments = (unsigned) number(value, 1, 16);
@@ -36,7 +41,7 @@ void parse_args(int argc, char **argv) {
     else die(USAGE, "unknown option");
   }
   if (i + 1 >= argc || options.id == NULL || options.bundle == NULL || options.out == NULL) {
-    die(USAGE, "usage: longshore-shim --id ID --bundle DIR --out DIR [--terminal] [--width N] [--height N] [--no-pivot] [--log-bytes N] [--log-segments N] [--cgroup1-memory DIR | --cgroup2 DIR] -- RUNTIME [GLOBAL ARGUMENT...]");
+    die(USAGE, "usage: longshore-shim --id ID --bundle DIR --out DIR [--terminal] [--width N] [--height N] [--no-pivot] [--restore [--extra ARGUMENT...]] [--log-bytes N] [--log-segments N] [--cgroup1-memory DIR | --cgroup2 DIR] -- RUNTIME [GLOBAL ARGUMENT...]");
   }
   options.runtime = argv + i + 1;
   options.runtime_count = argc - i - 1;

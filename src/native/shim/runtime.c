@@ -57,7 +57,7 @@ static const char *absolute(struct command *command, const char *directory, cons
 /* The runtime's command line: its global arguments come first, since older runtimes refuse them after the subcommand. */
 static int arguments(struct command *command, struct process *process, int op) {
   char directory[4000];
-  if (options.runtime_count + 16 > MOST_ARGUMENTS) return E2BIG;
+  if (options.runtime_count + MOST_EXTRA + 16 > MOST_ARGUMENTS) return E2BIG;
   if (getcwd(directory, sizeof directory) == NULL) return errno;
   for (int i = 0; i < options.runtime_count; i++) {
     add(command, options.runtime[i]);
@@ -71,7 +71,9 @@ static int arguments(struct command *command, struct process *process, int op) {
   }
   if (op == OP_CREATE || op == OP_EXEC) {
     if (op == OP_CREATE) {
-      add(command, "create");
+      add(command, options.restore ? "restore" : "create");
+      if (options.restore) add(command, "--detach");
+      for (int i = 0; i < options.extra_count; i++) add(command, options.extra[i]);
       add(command, "--bundle");
       add(command, options.bundle);
     } else {

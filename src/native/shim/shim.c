@@ -151,7 +151,8 @@ static void find_early_end(struct process *process) {
 
 static void create_ended(int status, uint32_t tag) {
   if (made(init, status)) {
-    init->state = STATE_CREATED;
+    init->state = options.restore ? STATE_RUNNING : STATE_CREATED;
+    init->started = options.restore;
     oom_open(init->pid);
   }
   tell_result(init, OP_CREATE, tag, status, 0);

@@ -11,7 +11,7 @@
 #include "protocol.h"
 
 enum { STREAM_STDOUT = 1, STREAM_STDERR = 2, STREAM_LOST = 255 };
-enum { SYSTEM_ERROR = 111, MOST_SEGMENTS = 16 };
+enum { SYSTEM_ERROR = 111, MOST_SEGMENTS = 16, MOST_EXTRA = 16 };
 
 /* args.c: what the daemon asked for; everything points into argv. */
 struct options {
@@ -20,6 +20,9 @@ struct options {
   const char *out;
   bool terminal;
   bool no_pivot;
+  bool restore; /* init comes out of a checkpoint and runs at once, in place of the runtime's create */
+  const char *extra[MOST_EXTRA]; /* arguments of that */
+  int extra_count;
   struct window window;
   uint64_t log_bytes;
   unsigned log_segments;
