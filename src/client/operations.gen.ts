@@ -1,5 +1,4 @@
-// Made by `make openapi` from openapi.yaml, sha256 2bc6f6d7da8f84c8b3bc12414cf50fa7a0bcac370d90779c243b3c787ea93b38
-// Made by `make openapi` from openapi.yaml, sha256 453c1fd8fd62b3bbf7c55fb14af73588d1222b20a38c31f9796657f96c1473cd
+// Made by `make openapi` from openapi.yaml, sha256 5ac54d4489ef1b4b9397dafef878761bb20fe46a95d00c236c58e8a71f80bee9
 
 import type * as types from './types.gen.ts'
 
