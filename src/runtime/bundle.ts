@@ -20,6 +20,7 @@ export type OciConfig = {
   process?: OciProcess
   root?: { path?: string, readonly?: boolean }
   linux?: { resources?: Record<string, unknown>, [more: string]: unknown }
+  hooks?: { poststart?: unknown[], [more: string]: unknown }
   mounts?: { destination?: string, source?: string, type?: string, options?: string[] }[]
   [more: string]: unknown
 }
@@ -28,6 +29,8 @@ export type Bundle = {
   path: string
   /** the container gets a pid namespace of its own, whose processes all end with its init (pid_namespaces(7)) */
   ownPids: boolean
+  /** it has poststart hooks, which some runtimes run in their start and others in their create */
+  poststart: boolean
   process: OciProcess
   /** of config.json, before anything is laid over it */
   resources: ResourcesView
@@ -79,7 +82,8 @@ export async function loadBundle (path: string, override: CreateRequest['process
   const rewritten = override === undefined && Object.keys(resources).length === 0 ? undefined : absolute({ ...config, ...patched, process }, path)
   const { namespaces } = linux as { namespaces?: { type?: string, path?: string }[] }
   const ownPids = Array.isArray(namespaces) && namespaces.some((namespace) => namespace?.type === 'pid' && (namespace.path ?? '') === '')
-  return { path, process, ownPids, resources: knownResources(given), rewritten }
+  const poststart = config.hooks?.poststart != null
+  return { path, process, ownPids, poststart, resources: knownResources(given), rewritten }
 }
 
 const greatestSize = 65535

@@ -28,6 +28,8 @@ export type ShimSpawn = {
   globalArgs: string[]
   /** arguments of the runtime's restore, which is then called in place of its create, and after which init runs */
   restore?: string[] | undefined
+  /** runc's `exec.fifo` of this run, where the shim may do its start by it (native/shim/start.c) */
+  startFifo?: string | undefined
 }
 
 /** The shim is not there any more, so what was asked of it will not be answered. */
@@ -106,6 +108,7 @@ export class Shim {
     if (spawn.noPivotRoot) args.push('--no-pivot')
     if (spawn.memory !== undefined) args.push(spawn.memory.version === 1 ? '--cgroup1-memory' : '--cgroup2', spawn.memory.mount)
     if (spawn.restore !== undefined) args.push('--restore', ...spawn.restore.flatMap((argument) => ['--extra', argument]))
+    if (spawn.startFifo !== undefined) args.push('--start-fifo', spawn.startFifo)
     args.push('--', spawn.runtime, ...spawn.globalArgs)
     const env = Object.entries(process.env).filter(([name]) => name !== 'NOTIFY_SOCKET' && !name.startsWith('LONGSHORE_'))
       .map(([name, value]) => `${name}=${value ?? ''}`)

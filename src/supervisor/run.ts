@@ -1,4 +1,4 @@
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { LongshoreError, hasCode } from '../errors.ts'
 import { failpoint } from '../failpoints.ts'
 import { windowOf, type Bundle } from '../runtime/bundle.ts'
@@ -71,6 +71,7 @@ export async function createRun (supervisor: Supervisor, task: Task<unknown>, co
       runtime: runtimePath,
       globalArgs: container.globalArgs,
       restore: from === undefined ? undefined : ['--image-path', from.images, '--work-path', work, ...from.flags]
+      startFifo: basename(runtimePath) === 'runc' && !bundle.poststart ? execFifo(container) : undefined
     })
     container.shim = shim
     got(shim)
@@ -103,6 +104,11 @@ export async function arm (supervisor: Supervisor, container: Container): Promis
     // The group went with its process: the exit says what the shim counted.
     if (!hasCode(error, 'ENOENT') && !hasCode(error, 'ENODEV')) supervisor.log.warn({ err: error, container: container.id }, 'OOM kills of the container cannot be watched')
   }
+}
+
+/** There while init waits for its start, in the state that runc and crun keep. */
+function execFifo (container: Container): string {
+  return join(container.runtimeDir, 'exec.fifo')
 }
 
 /** seconds from the runtime's word that init was started to its execve(2); a busy host makes it late, never that late */
@@ -142,7 +148,7 @@ async function callStart (supervisor: Supervisor, task: Task<unknown>, container
     return await shim.start()
   })
   await expectSuccess(container, 'runtime start', result)
-  if (await exists(join(container.runtimeDir, 'exec.fifo'))) throw new LongshoreError('runtime_crashed', 'runtime start: the runtime reported success, but init still waits for its start', { extra: { step: 'runtime start' } })
+  if (await exists(execFifo(container))) throw new LongshoreError('runtime_crashed', 'runtime start: the runtime reported success, but init still waits for its start', { extra: { step: 'runtime start' } })
   if (container.run?.pid != null && !await whenExecuted(container.run.pid, execLimit)) supervisor.log.warn({ container: container.id, pid: container.run.pid }, 'the runtime reported success, but init does not seem to have executed its command')
 }
 

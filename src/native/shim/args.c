@@ -37,11 +37,12 @@ void parse_args(int argc, char **argv) {
     else if (strcmp(name, "--width") == 0) options.window.width = (uint16_t) number(value, 1, UINT16_MAX);
     else if (strcmp(name, "--height") == 0) options.window.height = (uint16_t) number(value, 1, UINT16_MAX);
     else if (strcmp(name, "--cgroup1-memory") == 0) options.memory_mount = value;
+    else if (strcmp(name, "--start-fifo") == 0) options.start_fifo = value;
     else if (strcmp(name, "--cgroup2") == 0) { options.memory_mount = value; options.memory_v2 = true; }
     else die(USAGE, "unknown option");
   }
   if (i + 1 >= argc || options.id == NULL || options.bundle == NULL || options.out == NULL) {
-    die(USAGE, "usage: longshore-shim --id ID --bundle DIR --out DIR [--terminal] [--width N] [--height N] [--no-pivot] [--restore [--extra ARGUMENT...]] [--log-bytes N] [--log-segments N] [--cgroup1-memory DIR | --cgroup2 DIR] -- RUNTIME [GLOBAL ARGUMENT...]");
+    die(USAGE, "usage: longshore-shim --id ID --bundle DIR --out DIR [--terminal] [--width N] [--height N] [--no-pivot] [--restore [--extra ARGUMENT...]] [--log-bytes N] [--log-segments N] [--cgroup1-memory DIR | --cgroup2 DIR] [--start-fifo PATH] -- RUNTIME [GLOBAL ARGUMENT...]");
   }
   options.runtime = argv + i + 1;
   options.runtime_count = argc - i - 1;

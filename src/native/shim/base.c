@@ -14,6 +14,12 @@ int64_t now_ns(void) {
   return (int64_t) time.tv_sec * 1000000000 + time.tv_nsec;
 }
 
+int64_t monotonic_ns(void) {
+  struct timespec time;
+  if (clock_gettime(CLOCK_MONOTONIC, &time) < 0) return 0;
+  return (int64_t) time.tv_sec * 1000000000 + time.tv_nsec;
+}
+
 int read_file(const char *path, char *text, size_t size) {
   int file = open(path, O_RDONLY | O_CLOEXEC);
   if (file < 0) return -1;

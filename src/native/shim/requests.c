@@ -49,6 +49,7 @@ static void ask(const struct shim_packet *packet, const char *payload, size_t le
       break;
     case PACKET_ABORT:
       if (bare && process != NULL) runtime_abort(process);
+      if (bare && process == processes) start_abort();
       break;
     case PACKET_ACK:
       if (bare && process != NULL) acknowledge(process);

@@ -101,6 +101,7 @@ void acknowledge(struct process *process) {
 
 static void process_ended(struct process *process, int status, int64_t time_ns) {
   struct shim_packet packet = { .type = PACKET_EXIT };
+  if (process == init) start_init_ended();
   process->reaped = true;
   process->state = STATE_EXITED;
   bool out = drain(process, STREAM_STDOUT, DRAIN_LIMIT);
@@ -113,6 +114,8 @@ static void process_ended(struct process *process, int status, int64_t time_ns) 
   process->recorded = record_write(process) == 0;
   describe_ending(process, &packet);
   tell(process, &packet, NULL, 0);
+  /* It cannot be let go any more; the runtime has the words for that. */
+  if (process == init && start_pending()) start_give_up();
 }
 
 /* The runtime that was to make a process has ended: true with the pid in it when it did. */
@@ -171,6 +174,19 @@ static void exec_ended(struct process *process, int status, uint32_t tag) {
   find_early_end(process);
 }
 
+void start_settled(uint32_t tag, int wait_status) {
+  if (wait_status == 0) {
+    init->started = true;
+    if (init->state == STATE_CREATED) init->state = STATE_RUNNING;
+    /* A short init may have been reaped before the runtime that started it. */
+    if (init->reaped) {
+      init->ending.started = true;
+      init->recorded = record_write(init) == 0;
+    }
+  }
+  tell_result(init, OP_START, tag, wait_status, 0);
+}
+
 static void call_ended(struct process *process, int status) {
   struct call ended = process->call;
   process->call = (struct call) { 0 };
@@ -182,14 +198,9 @@ static void call_ended(struct process *process, int status) {
     exec_ended(process, status, ended.tag);
     return;
   }
-  if (ended.op == OP_START && status == 0) {
-    init->started = true;
-    if (init->state == STATE_CREATED) init->state = STATE_RUNNING;
-    /* A short init may have been reaped before the runtime that started it. */
-    if (init->reaped) {
-      init->ending.started = true;
-      init->recorded = record_write(init) == 0;
-    }
+  if (ended.op == OP_START) {
+    start_settled(ended.tag, status);
+    return;
   }
   if ((ended.op == OP_DELETE || ended.op == OP_DELETE_FORCE) && status == 0 && (init->pid == 0 || init->reaped)) init->state = STATE_DELETED;
   tell_result(init, ended.op, ended.tag, status, 0);
@@ -244,8 +255,21 @@ static void on_signal(void) {
   reap();
 }
 
+static void call_runtime(int op, uint32_t tag) {
+  int err = runtime_error_file(init);
+  const int streams[3] = { -1, err, err };
+  int error = runtime_start(init, op, tag, streams);
+  if (err >= 0) close(err);
+  if (error != 0) tell_result(init, op, tag, 0, error);
+}
+
+void start_by_runtime(uint32_t tag) {
+  if (init->call.pid != 0) tell_result(init, OP_START, tag, 0, EBUSY);
+  else call_runtime(OP_START, tag);
+}
+
 void start_op(int op, uint32_t tag) {
-  if (init->call.pid != 0) {
+  if (init->call.pid != 0 || start_pending()) {
     tell_result(init, op, tag, 0, EBUSY);
     return;
   }
@@ -253,11 +277,8 @@ void start_op(int op, uint32_t tag) {
     tell_result(init, op, tag, 0, EINVAL);
     return;
   }
-  int err = runtime_error_file(init);
-  const int streams[3] = { -1, err, err };
-  int error = runtime_start(init, op, tag, streams);
-  if (err >= 0) close(err);
-  if (error != 0) tell_result(init, op, tag, 0, error);
+  if (op == OP_START && start_begin(init, tag)) return;
+  call_runtime(op, tag);
 }
 
 /* Runs the runtime that is to make the process; 0 or an errno. */
@@ -338,12 +359,17 @@ static bool must_last(const struct process *process) {
   return process->used && process->reaped && (!process->recorded || (!process->acknowledged && !process->synced));
 }
 
-/* Milliseconds until exits must be made lasting, or -1. */
+/* Of two numbers of milliseconds; -1 is never. */
+static int sooner(int one, int other) {
+  return other < 0 || (one >= 0 && one < other) ? one : other;
+}
+
+/* Milliseconds until exits must be made lasting or a start is overdue, or -1. */
 static int patience(void) {
   for (unsigned slot = 0; slot < slots_used; slot++) {
-    if (must_last(&processes[slot])) return SYNC_AFTER_MS;
+    if (must_last(&processes[slot])) return sooner(SYNC_AFTER_MS, start_patience());
   }
-  return -1;
+  return start_patience();
 }
 
 static void on_silence(void) {
@@ -381,6 +407,7 @@ static void on_event(const struct epoll_event *event) {
     case FROM_STDERR: on_output(process, STREAM_STDERR, event->events); break;
     case FROM_CONSOLE: console_accept(process); break;
     case FROM_STDIN: input_write(process); break;
+    case FROM_START: on_start(); break;
   }
 }
 
@@ -395,6 +422,7 @@ int main(int argc, char **argv) {
     int count = epoll_wait(epoll, events, 8, patience());
     if (count < 0 && errno != EINTR) die(SYSTEM_ERROR, "epoll_wait");
     if (count == 0) on_silence();
+    start_overdue();
     for (int i = 0; i < count; i++) {
       /* One of them may have freed the slot of another. */
       if (processes[events[i].data.u32 >> 8].used) on_event(&events[i]);

@@ -28,6 +28,7 @@ struct options {
   unsigned log_segments;
   const char *memory_mount;
   bool memory_v2;
+  const char *start_fifo; /* of a runtime whose start can be done without it (start.c), else NULL */
   char **runtime; /* the runtime and its global arguments, ends with NULL */
   int runtime_count;
 };
@@ -167,12 +168,30 @@ bool connection_accept(int listener);
 /* requests.c */
 void on_connection(void);
 
+/* start.c: init is let go without a call of the runtime. At most one start is under way. */
+/* False when the runtime has to do it. */
+bool start_begin(const struct process *init, uint32_t tag);
+bool start_pending(void);
+void on_start(void);
+/* Init has ended: what it said before still counts. */
+void start_init_ended(void);
+/* The runtime has to do it after all. */
+void start_give_up(void);
+void start_abort(void);
+/* Milliseconds until start_overdue() has something to do, or -1. */
+int start_patience(void);
+void start_overdue(void);
+
 /* shim.c */
 void start_op(int op, uint32_t tag);
+/* A start has come to its end, with the wait status that a runtime would have had. */
+void start_settled(uint32_t tag, int wait_status);
+/* Lets the runtime do what start.c could not. */
+void start_by_runtime(uint32_t tag);
 void exec_begin(struct process *process, const struct shim_packet *packet, const char *id, struct window window);
 void acknowledge(struct process *process);
 void may_quit(void);
-enum source { FROM_SIGNAL, FROM_LISTENER, FROM_CONNECTION, FROM_STDOUT, FROM_STDERR, FROM_CONSOLE, FROM_STDIN };
+enum source { FROM_SIGNAL, FROM_LISTENER, FROM_CONNECTION, FROM_STDOUT, FROM_STDERR, FROM_CONSOLE, FROM_STDIN, FROM_START };
 void watch(int fd, enum source source, const struct process *process, uint32_t events);
 void rewatch(int fd, enum source source, const struct process *process, uint32_t events);
 void unwatch(int fd);
@@ -180,6 +199,7 @@ extern char buffer[MOST_PAYLOAD]; /* for what is read and used at once */
 
 /* base.c */
 int64_t now_ns(void);
+int64_t monotonic_ns(void);
 int read_file(const char *path, char *text, size_t size);
 /* The last words of a shim that cannot do its work: to standard error, then exit with this status. */
 _Noreturn void die(int status, const char *what);

@@ -1,0 +1,99 @@
+/* The start of what runc has created, without a call of runc: its init waits in open(2) of `exec.fifo` in the runtime's state
+ * directory, for writing. Whoever opens that for reading lets it go on; it writes one byte right before its startContainer hooks and
+ * its execve(2), and the file is removed, which is all that `runc start` does (libcontainer/container_linux.go, Exec; from 1.0 on).
+ * A runc after 1.4 runs poststart hooks there too: the daemon names no fifo for a container that has some. */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "shim.h"
+
+/* Until a writer must have come; else it is another runtime by that name, and its own start knows better. */
+static const int64_t patience_ns = INT64_C(1000000000);
+
+static int fifo = -1;
+static uint32_t asked;
+static int64_t deadline_ns; /* INT64_MAX: a writer has come */
+
+enum word { SAID, WRITER, NOBODY };
+
+bool start_pending(void) {
+  return fifo >= 0;
+}
+
+static enum word listen_to_fifo(void) {
+  char byte;
+  ssize_t length;
+  do length = read(fifo, &byte, 1); while (length < 0 && errno == EINTR);
+  /* No byte and no error: there is no writer (fifo(7)). */
+  return length > 0 ? SAID : length < 0 && errno == EAGAIN ? WRITER : NOBODY;
+}
+
+static void close_fifo(void) {
+  close(fifo);
+  fifo = -1;
+}
+
+static void done(void) {
+  /* One that stays says that init still waits; the daemon looks for it. */
+  (void) unlink(options.start_fifo);
+  close_fifo();
+  start_settled(asked, 0);
+}
+
+void start_give_up(void) {
+  close_fifo();
+  start_by_runtime(asked);
+}
+
+bool start_begin(const struct process *init, uint32_t tag) {
+  struct stat about;
+  if (options.start_fifo == NULL || init->state != STATE_CREATED) return false;
+  fifo = open(options.start_fifo, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
+  if (fifo < 0) return false;
+  if (fstat(fifo, &about) < 0 || !S_ISFIFO(about.st_mode)) {
+    close_fifo();
+    return false;
+  }
+  asked = tag;
+  deadline_ns = monotonic_ns() + patience_ns;
+  watch(fifo, FROM_START, init, EPOLLIN);
+  return true;
+}
+
+void on_start(void) {
+  if (fifo < 0) return;
+  enum word word = listen_to_fifo();
+  if (word == SAID) done();
+  else if (word == NOBODY) start_give_up(); /* a writer that came is gone, and has said nothing */
+}
+
+void start_init_ended(void) {
+  if (fifo < 0) return;
+  if (listen_to_fifo() == SAID) done();
+}
+
+void start_abort(void) {
+  if (fifo < 0) return;
+  close_fifo();
+  start_settled(asked, SIGKILL);
+}
+
+int start_patience(void) {
+  if (fifo < 0 || deadline_ns == INT64_MAX) return -1;
+  int64_t left = deadline_ns - monotonic_ns();
+  return left <= 0 ? 0 : (int) (left / 1000000 + 1);
+}
+
+void start_overdue(void) {
+  if (fifo < 0 || deadline_ns == INT64_MAX || monotonic_ns() < deadline_ns) return;
+  switch (listen_to_fifo()) {
+    case SAID: done(); break;
+    case NOBODY: start_give_up(); break;
+    /* To go away now would be its end; a limit for it all is the daemon's. */
+    case WRITER: deadline_ns = INT64_MAX; break;
+  }
+}
