@@ -102,6 +102,28 @@ t.test('whatever a runtime does at whichever step, the verb is answered and noth
   events.close()
 })
 
+t.test("runc's start is done without runc, but for hooks that it may have to run there", async (t) => {
+  const daemon = await Daemon.prepare()
+  t.teardown(async () => await daemon.destroy())
+  const runtime = join(daemon.directory, 'runc')
+  const calls = join(daemon.directory, 'calls')
+  await writeFile(runtime, `#!/bin/sh\nfor command; do case $command in create | start | delete) echo $command >> ${calls} ;; esac; done\nexec runc "$@"\n`, { mode: 0o755 })
+  await daemon.launch(['--runtime', runtime])
+  const events = await daemon.events()
+  const plain = await daemon.bundle('plain', ['/bin/sh', '-c', 'exit 3'])
+  const hooked = await daemon.bundle('hooked', ['/bin/sh', '-c', 'exit 4'], (config) => { config.hooks = { poststart: [{ path: '/bin/true' }] } })
+  for (const [id, bundle, status, expected] of [['plain', plain, 3, 'create delete'], ['hooked', hooked, 4, 'create start delete']] as const) {
+    await writeFile(calls, '')
+    t.equal((await daemon.post('/containers', { id, bundle })).status, 201)
+    t.match((await events.type('StateExit', id)).data, { exit: { status, oomKilled: false, outputComplete: true } })
+    t.equal((await daemon.delete(`/containers/${id}`)).status, 204)
+    t.equal((await readFile(calls, 'utf8')).trim().split('\n').join(' '), expected, id)
+    t.same(events.types(id), ['StateCreate', 'StateStart', 'StateExit', 'StateDelete'])
+  }
+  await nothingLeft(t, daemon)
+  events.close()
+})
+
 t.test('a delete that stops half way is told, and goes on where it stopped', async (t) => {
   const { daemon, fault } = await faulty(t)
   const events = await daemon.events()

@@ -40,6 +40,7 @@ run files LONGSHORE_ADDON="$asan/longshore.node" LD_PRELOAD="$(gcc -print-file-n
 run files LONGSHORE_ADDON="$asan/longshore.node" LD_PRELOAD="$(gcc -print-file-name=libasan.so)" ASAN_OPTIONS="detect_leaks=0:log_path=$logs/files.asan" test/runtime/files.test.ts
 run shim-parts LONGSHORE_SHIM="$asan/longshore-shim" ASAN_OPTIONS="detect_leaks=1:log_path=$logs/shim-parts.asan" test/runtime/shim.test.ts
 run shim-exec LONGSHORE_SHIM="$asan/longshore-shim" ASAN_OPTIONS="detect_leaks=1:log_path=$logs/shim-exec.asan" test/runtime/shim-exec.test.ts
+run shim-start LONGSHORE_SHIM="$asan/longshore-shim" ASAN_OPTIONS="detect_leaks=1:log_path=$logs/shim-start.asan" test/runtime/shim-start.test.ts
 run shim-streams LONGSHORE_SHIM="$asan/longshore-shim" ASAN_OPTIONS="detect_leaks=1:log_path=$logs/shim-streams.asan" test/runtime/shim-streams.test.ts
 run shim LONGSHORE_SHIM="$asan/longshore-shim" ASAN_OPTIONS="detect_leaks=1:log_path=$logs/shim.asan" test/e2e/main-job.test.ts
 

@@ -29,6 +29,8 @@ case $command in
     sh -c '(while kill -0 $$ 2>/dev/null; do :; done; exec sh "$1") <&3 3<&- & echo $! > "$2"' - "$spec" "$2"
     if [ -e "$mode/exec-hang" ]; then exec sleep 1000; fi ;;
   start)
+    echo > "$mode/started"
+    if [ -e "$mode/start-refuse" ]; then exit 4; fi
     echo > "$mode/go"
     while [ -e "/proc/$(cat "$mode/pid")" ]; do :; done ;;
   delete) echo "$@" > "$mode/deleted" ;;
