@@ -9,7 +9,7 @@ import type { Shim } from '../../src/runtime/shim.ts'
 import { readExitRecord } from '../../src/supervisor/exit-record.ts'
 import { exitOf, finish, house, output, type House } from '../support/shim.ts'
 
-/** what runc's init does (libcontainer/standard_init_linux.go): opens the fifo for writing, which waits for a reader, writes a byte, executes the command */
+/** what runc's init does (libcontainer/standard_init_linux.go): opens the fifo for writing, which waits for a reader, writes a byte, executes the command, which closes it */
 const init = (command: string): string => `printf 0 > "$(dirname "$0")/exec.fifo"; ${command}`
 
 type Made = House & { fifo: string, shim: Shim, pid: number, called: () => boolean }
@@ -53,6 +53,19 @@ t.test('init ends at once: it had started, and its own status is told', async (t
     t.equal(it.called(), false)
     await end(it)
   }
+})
+
+t.test('a start lasts until the command is executed: what runs before that belongs to it', async (t) => {
+  const it = await made(t, 'cd "$(dirname "$0")"; exec 5> exec.fifo; printf 0 >&5; echo > said; while [ ! -e go-on ]; do :; done; exec sleep 1000 5>&-')
+  const start = it.shim.start()
+  while (!existsSync(join(it.mode, 'said'))) await new Promise((resolve) => setImmediate(resolve))
+  t.match(await it.shim.delete(true), { error: 16 }, 'EBUSY')
+  t.equal(existsSync(it.fifo), true)
+  await writeFile(join(it.mode, 'go-on'), '')
+  t.match(await start, { waitStatus: 0, error: 0 })
+  t.equal(existsSync(it.fifo), false)
+  t.equal(it.called(), false)
+  await end(it)
 })
 
 t.test('init ends before it goes on: the start fails, in the words of the runtime', async (t) => {

@@ -1,7 +1,8 @@
 /* The start of what runc has created, without a call of runc: its init waits in open(2) of `exec.fifo` in the runtime's state
- * directory, for writing. Whoever opens that for reading lets it go on; it writes one byte right before its startContainer hooks and
- * its execve(2), and the file is removed, which is all that `runc start` does (libcontainer/container_linux.go, Exec; from 1.0 on).
- * A runc after 1.4 runs poststart hooks there too: the daemon names no fifo for a container that has some. */
+ * directory, for writing. Whoever opens that for reading lets it go on: it writes one byte, runs its startContainer hooks, and its
+ * execve(2) closes the descriptor. `runc start` reads until then and removes the file, and that is all it does
+ * (libcontainer/container_linux.go, Exec; standard_init_linux.go). Later versions of runc (pull request 5186) run poststart hooks
+ * there too: the daemon names no fifo for a container that has some. */
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -11,25 +12,30 @@
 
 #include "shim.h"
 
-/* Until a writer must have come; else it is another runtime by that name, and its own start knows better. */
+/* Until a writer must have come; else it may be another runtime by that name, and its own start knows better. */
 static const int64_t patience_ns = INT64_C(1000000000);
 
 static int fifo = -1;
+static bool heard; /* the byte has come */
 static uint32_t asked;
 static int64_t deadline_ns; /* INT64_MAX: a writer has come */
 
-enum word { SAID, WRITER, NOBODY };
+enum word { GONE_ON, WRITER, NOBODY };
 
 bool start_pending(void) {
   return fifo >= 0;
 }
 
 static enum word listen_to_fifo(void) {
-  char byte;
+  char bytes[16];
   ssize_t length;
-  do length = read(fifo, &byte, 1); while (length < 0 && errno == EINTR);
-  /* No byte and no error: there is no writer (fifo(7)). */
-  return length > 0 ? SAID : length < 0 && errno == EAGAIN ? WRITER : NOBODY;
+  do {
+    length = read(fifo, bytes, sizeof bytes);
+    if (length > 0) heard = true;
+  } while (length > 0 || (length < 0 && errno == EINTR));
+  if (length < 0 && errno == EAGAIN) return WRITER;
+  /* There is no writer (fifo(7)): not any more, or none has come yet. */
+  return heard ? GONE_ON : NOBODY;
 }
 
 static void close_fifo(void) {
@@ -58,6 +64,7 @@ bool start_begin(const struct process *init, uint32_t tag) {
     close_fifo();
     return false;
   }
+  heard = false;
   asked = tag;
   deadline_ns = monotonic_ns() + patience_ns;
   watch(fifo, FROM_START, init, EPOLLIN);
@@ -67,13 +74,14 @@ bool start_begin(const struct process *init, uint32_t tag) {
 void on_start(void) {
   if (fifo < 0) return;
   enum word word = listen_to_fifo();
-  if (word == SAID) done();
+  if (word == GONE_ON) done();
   else if (word == NOBODY) start_give_up(); /* a writer that came is gone, and has said nothing */
 }
 
 void start_init_ended(void) {
   if (fifo < 0) return;
-  if (listen_to_fifo() == SAID) done();
+  (void) listen_to_fifo();
+  if (heard) done();
 }
 
 void start_abort(void) {
@@ -91,7 +99,7 @@ int start_patience(void) {
 void start_overdue(void) {
   if (fifo < 0 || deadline_ns == INT64_MAX || monotonic_ns() < deadline_ns) return;
   switch (listen_to_fifo()) {
-    case SAID: done(); break;
+    case GONE_ON: done(); break;
     case NOBODY: start_give_up(); break;
     /* To go away now would be its end; a limit for it all is the daemon's. */
     case WRITER: deadline_ns = INT64_MAX; break;
