@@ -70,7 +70,7 @@ export async function createRun (supervisor: Supervisor, task: Task<unknown>, co
       memory: memoryMount === undefined ? undefined : { version, mount: memoryMount },
       runtime: runtimePath,
       globalArgs: container.globalArgs,
-      restore: from === undefined ? undefined : ['--image-path', from.images, '--work-path', work, ...from.flags]
+      restore: from === undefined ? undefined : ['--image-path', from.images, '--work-path', work, ...from.flags],
       startFifo: basename(runtimePath) === 'runc' && !bundle.poststart ? execFifo(container) : undefined
     })
     container.shim = shim
