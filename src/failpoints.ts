@@ -15,6 +15,7 @@ export type Failpoint =
   | 'journal.committed'
   | 'restore.loaded' | 'restore.connected' | 'restore.armed'
   | 'restart.decided' | 'restart.told' | 'restart.due' | 'lease.told'
+  | 'health.recorded' | 'health.told' | 'health.acting'
 
 export function failpoint (name: Failpoint): void {
   if (name === armed && --left === 0) process.kill(process.pid, 'SIGKILL')

@@ -93,6 +93,7 @@ async function stop (signal: string): Promise<void> {
   supervisor.waits.close()
   reconciler.close()
   supervisor.deadlines.close()
+  supervisor.checks.close()
   const closed = listening.close()
   await supervisor.idle(drainLimit)
   await supervisor.flush()

@@ -59,7 +59,7 @@ const closeGrace = 1000
 const bodyLimit = 1024 * 1024
 const requestIdPattern = /^[\w.-]{1,128}$/
 const shared = [
-  schemas.RestartPolicy, schemas.Restart, schemas.LeaseRequest,
+  schemas.RestartPolicy, schemas.Restart, schemas.LeaseRequest, schemas.HealthCheck, schemas.ContainerHealth,
   schemas.Resources, schemas.ResourcesPatch, schemas.UpdateRequest, schemas.Exit, schemas.Process, schemas.Container, schemas.CreateRequest, schemas.SignalRequest, schemas.ProcessSignalRequest, schemas.StopRequest, schemas.ContainerList, schemas.ProcessList,
   schemas.Event, schemas.EventPage, schemas.ExecRequest, schemas.ExecResult, schemas.ResizeRequest, schemas.OutputRecord, schemas.LostRecord, schemas.Problem, schemas.TaskResource, schemas.TaskList, schemas.Version, schemas.Info, schemas.Health, schemas.Ready,
   schemas.Session, schemas.SessionRequest, schemas.CheckpointRequest, schemas.Checkpoint, schemas.CheckpointList, schemas.StartRequest]

@@ -23,9 +23,13 @@ type NativeMonitor = {
   watchOom: (options: { version: 1 | 2, dir: string }) => number
   send: (token: number, packet: Uint8Array) => void
   signal: (token: number, signal: number) => void
+  probe: (options: { process: number, pid: number, port: number, path?: string, milliseconds: number }) => Promise<ProbeResult>
   drop: (token: number) => void
   close: () => void
 }
+
+/** `output`: the first line of the answer, or why there was none */
+export type ProbeResult = { healthy: boolean, output: string }
 
 type NativeFanout = {
   readonly size: number
@@ -136,6 +140,15 @@ export class Monitor {
   /** pidfd_send_signal(2); throws ESRCH when the process has ended. */
   signal (token: number, signal: number): void {
     this.#native.signal(token, signal)
+  }
+
+  /**
+   * Whether somebody listens on a port of 127.0.0.1 or ::1 in the network namespace of a watched process (setns(2)); with a path,
+   * whether its server answers a GET with 200 to 399. On a thread of its own until there is an answer or the time is over; the
+   * caller bounds how many there are. `pid`: of that process; throws ESRCH when it has ended.
+   */
+  async probe (options: { process: number, pid: number, port: number, path?: string, milliseconds: number }): Promise<ProbeResult> {
+    return await this.#native.probe(options)
   }
 
   /** Closes what the token stands for; harmless when done twice. */

@@ -330,7 +330,7 @@ export class Container {
       createdAt: this.createdAt,
       startedAt: this.init?.startedAt ?? null,
       exit: this.init?.exit ?? null,
-      ...lifecycleView(this.lifecycle),
+      ...lifecycleView(this.lifecycle, this.run?.runId ?? null),
       lastEventId: this.lastEventId
     }
   }

@@ -1,5 +1,5 @@
 import { hasCode } from '../errors.ts'
-import { shimPath } from '../native/index.ts'
+import { shimPath, type ProbeResult } from '../native/index.ts'
 import type { ExitFacts } from './exit.ts'
 import { ShimConnection } from './shim-connection.ts'
 import { ShimProcesses, exitFacts } from './shim-processes.ts'
@@ -196,6 +196,12 @@ export class Shim {
   signalInit (signal: number): void {
     if (this.#init === undefined) throw Object.assign(new Error('init has ended'), { code: 'ESRCH' })
     this.#watch.monitor.signal(this.#init, signal)
+  }
+
+  /** Whether somebody answers on a port in init's network namespace; see Monitor.probe(). Throws with code ESRCH when it has ended. */
+  async probe (options: { pid: number, port: number, path?: string, milliseconds: number }): Promise<ProbeResult> {
+    if (this.#init === undefined) throw Object.assign(new Error('init has ended'), { code: 'ESRCH' })
+    return await this.#watch.monitor.probe({ ...options, process: this.#init })
   }
 
   /** SIGKILL to the shim itself: the end of the ladder for one that does not answer. */

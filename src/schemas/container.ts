@@ -1,6 +1,7 @@
 import { Type, type Static } from 'typebox'
 import { CheckpointSource } from './checkpoint.ts'
 import { RestartPolicy, timeToLive, type RestartView } from './lifecycle.ts'
+import { ContainerHealth, HealthCheck } from './health.ts'
 import { idPattern, Labels, nullable, nullableInteger, nullableRef, ref } from './common.ts'
 import { Resources } from './resources.ts'
 
@@ -58,6 +59,8 @@ export const Container = Type.Object({
   restartPolicy: Type.Optional(ref(RestartPolicy)),
   restart: Type.Optional(Type.Unsafe<RestartView>({ $ref: 'Restart#' })),
   expiresAt: Type.Optional(Time('When its lease ends: it is stopped then unless that is renewed')),
+  healthCheck: Type.Optional(ref(HealthCheck)),
+  health: nullableRef(ContainerHealth),
   lastEventId: nullable('string', { description: 'The event after which the container looks like this' })
 }, { $id: 'Container', additionalProperties: false })
 export type ContainerView = Static<typeof Container>
@@ -98,7 +101,8 @@ export const CreateRequest = Type.Object({
   stopTimeout: Type.Optional(Type.Number({ minimum: 0, maximum: 86400, description: 'Seconds from the stop signal to SIGKILL; 10 by default' })),
   restartPolicy: Type.Optional(ref(RestartPolicy)),
   timeToLive: Type.Optional(Type.Number(timeToLive)),
-  checkpoint: Type.Optional(CheckpointSource)
+  checkpoint: Type.Optional(CheckpointSource),
+  healthCheck: Type.Optional(ref(HealthCheck))
 }, { $id: 'CreateRequest', additionalProperties: false })
 export type CreateRequest = Static<typeof CreateRequest>
 

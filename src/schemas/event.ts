@@ -1,11 +1,14 @@
 import { Type, type Static } from 'typebox'
 import { nullable, ref } from './common.ts'
 import { Exit } from './container.ts'
+import { ContainerHealth } from './health.ts'
 import type { RestartView } from './lifecycle.ts'
 
 export const eventTypes = ['StateCreate', 'StateStart', 'StateStartFailed', 'StateStartProcess', 'StatePause', 'StateResume', 'StateUpdate', 'StateOOM', 'StateExit', 'StateCheckpoint', 'StateRestore', 'StateDelete',
   // Of restart policies and leases: a container without them never has these.
-  'StateRestartScheduled', 'StateExpire'] as const
+  'StateRestartScheduled', 'StateExpire',
+  // Of health checks, only when the status changes.
+  'StateHealth'] as const
 export type EventType = typeof eventTypes[number]
 
 export const Event = Type.Object({
@@ -21,6 +24,7 @@ export const Event = Type.Object({
   restart: Type.Optional(Type.Unsafe<RestartView>({ $ref: 'Restart#', description: 'StateRestartScheduled: when the next try is due, and why' })),
   expiresAt: Type.Optional(Type.String({ format: 'date-time', description: 'StateExpire: when the lease ended' })),
   checkpoint: Type.Optional(Type.Object({ container: Type.String(), name: Type.String(), createdAt: Type.String({ format: 'date-time' }), exit: Type.Boolean() }, { additionalProperties: false, description: 'StateCheckpoint: the one that was made; StateRestore: the one from which the run goes on' })),
+  health: Type.Optional(Type.Unsafe<Static<typeof ContainerHealth>>({ $ref: 'ContainerHealth#', description: 'StateHealth: what the checks have found' })),
   labels: Type.Record(Type.String(), Type.String()),
   taskId: Type.Optional(Type.String()),
   requestId: Type.Optional(Type.String({ description: 'The X-Request-Id of the request that caused it' }))

@@ -18,12 +18,12 @@ export type RestartPolicyRequest = Static<typeof RestartPolicy>
 /** With its defaults filled in. */
 export type RestartPolicyView = Required<RestartPolicyRequest>
 
-export const restartReasons = ['exited', 'failed', 'daemon-started', 'succeeded', 'stopped', 'gave-up', 'expired', 'withdrawn'] as const
+export const restartReasons = ['exited', 'failed', 'daemon-started', 'unhealthy', 'succeeded', 'stopped', 'gave-up', 'expired', 'withdrawn'] as const
 
 export const Restart = Type.Object({
   attempts: Type.Integer({ minimum: 0, description: 'Tries in a row, with the next one' }),
   nextAt: nullable('string', { format: 'date-time', description: 'When the next try is due; null when none is' }),
-  reason: nullable('string', { enum: [...restartReasons, null], description: 'Why there is a next try (`exited`, `failed`, `daemon-started`), or why there is none' })
+  reason: nullable('string', { enum: [...restartReasons, null], description: 'Why there is a next try (`exited`, `failed`, `unhealthy`, `daemon-started`), or why there is none' })
 }, { $id: 'Restart', additionalProperties: false, description: 'What the restart policy decided last' })
 export type RestartView = Omit<Static<typeof Restart>, 'reason'> & { reason: typeof restartReasons[number] | null }
 

@@ -22,7 +22,7 @@ export type ProblemView = Static<typeof Problem>
 export const TaskResource = Type.Object({
   id: Type.String(),
   kind: Type.Enum(['create', 'start', 'signal', 'stop', 'exit', 'exec', 'exec-exit', 'delete', 'get', 'pause', 'resume', 'update',
-    'lease', 'policy', 'checkpoint']),
+    'lease', 'policy', 'checkpoint', 'health']),
   containerId: nullable('string'),
   status: Type.Enum(['queued', 'running', 'succeeded', 'failed']),
   step: nullable('string', { description: 'What it is doing; null once it has ended' }),

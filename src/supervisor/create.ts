@@ -10,6 +10,7 @@ import { fullPolicy } from '../runtime/lifecycle.ts'
 import { removeTree } from '../runtime/files.ts'
 import { parseSignal } from '../runtime/signals.ts'
 import { DeleteTask } from './delete.ts'
+import { oneCheck } from './health.ts'
 import { armLease, leaseEnd } from './lease.ts'
 import { notBoth } from './policy.ts'
 import { restorationOf, sourceOf } from './restoration.ts'
@@ -63,7 +64,8 @@ export class CreateTask extends Task<ContainerView> {
       lastEventId: null,
       lifecycle: {
         restartPolicy: input.restartPolicy === undefined ? null : fullPolicy(input.restartPolicy),
-        expiresAt: input.timeToLive === undefined ? null : leaseEnd(input.timeToLive)
+        expiresAt: input.timeToLive === undefined ? null : leaseEnd(input.timeToLive),
+        healthCheck: input.healthCheck === undefined ? null : oneCheck(input.healthCheck, input.autoRemove === true)
       },
       run: null
     }, options.directories, options.startTimeout)

@@ -1,4 +1,4 @@
-export type DeadlineKind = 'restart' | 'lease'
+export type DeadlineKind = 'restart' | 'lease' | 'health'
 
 type Deadline = { kind: DeadlineKind, id: string, at: number }
 

@@ -5,6 +5,7 @@ import type { Container } from '../runtime/container.ts'
 import type { Process } from '../runtime/process.ts'
 import { removeTree } from '../runtime/files.ts'
 import { endExecs } from './exec-exit.ts'
+import { endHealth } from './health.ts'
 import { killAll, killInit, stopped } from './kill.ts'
 import { tellOom } from './oom.ts'
 import { isLive } from '../runtime/states.ts'
@@ -130,6 +131,7 @@ export class DeleteTask extends Task<void> {
       exit,
       apply: () => {
         container.move('exit')
+        endHealth(supervisor, container)
         init.status = run.phase = 'stopped'
         init.exit = run.exit = exit
         adoptRestart(supervisor, container, restart)

@@ -156,7 +156,7 @@ function mayExec (container: Container): void {
 }
 
 /** The runtime's failure may come before the notice of init's end that caused it. */
-async function initEnded (container: Container, shim: Shim): Promise<boolean> {
+export async function initEnded (container: Container, shim: Shim): Promise<boolean> {
   if (container.init?.ended !== undefined || shim.gone || !shim.initWatched || container.init?.pid == null) return true
   const stat = await readFile(`/proc/${container.init.pid}/stat`, 'latin1').catch(() => '')
   // proc(5): the state behind the name, which may hold parentheses itself; dying, dead and not reaped

@@ -37,6 +37,7 @@ export class PauseTask extends Task<ContainerView> {
     const { init, run } = container
     container.move('pause')
     if (run === null || init === undefined) throw new Error('what runs has a run')
+    supervisor.checks.abort(container.id)
     try {
       await this.#freeze(supervisor, container, run)
       // A stop, or the end of init, may have come meanwhile.

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import type { RestartState } from '../runtime/lifecycle.ts'
+import { fullPolicy, type RestartState } from '../runtime/lifecycle.ts'
 import type { ExitView, RestartPolicyView, RestartView } from '../schemas/index.ts'
 
 /** All that a decision rests on: the record of an exit and the record of its container, nothing of this moment. */
@@ -21,8 +21,14 @@ export function decideRestart ({ policy, restart, runId, startedAt, exit, expire
   const no = (reason: RestartView['reason']): RestartView => ({ attempts: restart.attempts, nextAt: null, reason })
   if (restart.stopped) return no('stopped')
   if (expired) return no('expired')
-  const failed = exit.status !== 0
-  if (policy === null || policy.name === 'no') return no(null)
+  // Stopped to be started again, which its status says nothing about.
+  const unhealthy = restart.unhealthy === runId
+  const failed = exit.status !== 0 || unhealthy
+  if (policy === null || policy.name === 'no') {
+    if (!unhealthy) return no(null)
+    // The checks take their time themselves: as soon as it has ended.
+    policy = fullPolicy({ name: 'always', initialDelay: exit.reason === 'start-failed' ? 1 : 0, jitter: 0 })
+  }
   if (policy.name === 'on-failure' && !failed) return no('succeeded')
   const { maxAttempts, initialDelay, factor, maxDelay, jitter, resetAfter } = policy
   const exitedAt = Date.parse(exit.exitedAt)
@@ -30,7 +36,7 @@ export function decideRestart ({ policy, restart, runId, startedAt, exit, expire
   const attempts = (lasted >= resetAfter ? 0 : restart.attempts) + 1
   if (maxAttempts > 0 && attempts > maxAttempts) return no('gave-up')
   const delay = Math.min(maxDelay, initialDelay * factor ** (attempts - 1)) * (1 + jitter * chance(`${runId} ${attempts}`))
-  return { attempts, nextAt: new Date(exitedAt + delay * 1000).toISOString(), reason: failed ? 'failed' : 'exited' }
+  return { attempts, nextAt: new Date(exitedAt + delay * 1000).toISOString(), reason: unhealthy ? 'unhealthy' : failed ? 'failed' : 'exited' }
 }
 
 /** From -1 to 1: anything, but always the same for the same seed. */

@@ -10,7 +10,7 @@ import { Task } from './task.ts'
 export function restartAfter (container: Container, exit: ExitView): RestartView | undefined {
   const { lifecycle, run } = container
   const { restartPolicy: policy, restart, expiresAt, expired } = lifecycle
-  if (run === null || restart.decidedFor === run.runId || policy === null) return undefined
+  if (run === null || restart.decidedFor === run.runId || (policy === null && restart.unhealthy !== run.runId)) return undefined
   // By the time of the exit, not of this moment: whoever decides later must come to the same.
   const over = expired || (expiresAt !== null && Date.parse(expiresAt) <= Date.parse(exit.exitedAt))
   return decideRestart({ policy, restart, runId: run.runId, startedAt: run.startedAt, exit, expired: over })
@@ -41,7 +41,7 @@ export function armRestart (supervisor: Supervisor, container: Container): void 
 /** Somebody wants it stopped: no try follows until it is started by request. On disk before anything is done about it. */
 export async function standDown (supervisor: Supervisor, container: Container): Promise<void> {
   const { lifecycle } = container
-  if (lifecycle.restartPolicy === null && lifecycle.restart.nextAt === null) return
+  if (lifecycle.restartPolicy === null && lifecycle.restart.nextAt === null && lifecycle.healthCheck?.onUnhealthy !== 'restart') return
   const pending = lifecycle.restart.nextAt !== null
   Object.assign(lifecycle.restart, { stopped: true, nextAt: null, ...(pending ? { reason: 'stopped' } : {}) })
   armRestart(supervisor, container)

@@ -13,6 +13,7 @@ import { takeUpCheckpoints } from './checkpoint.ts'
 import { DeleteTask } from './delete.ts'
 import { exitSeen } from './exit.ts'
 import { readExitRecord } from './exit-record.ts'
+import { adoptHealth, takeUpHealth } from './health.ts'
 import { killAll } from './kill.ts'
 import { findOrphans, type Orphan } from './orphans.ts'
 import { takeUpLease } from './lease.ts'
@@ -106,6 +107,7 @@ async function load (supervisor: Supervisor, directory: string, name: string): P
  */
 async function align (supervisor: Supervisor, container: Container): Promise<ReadonlySet<EventType> | undefined> {
   await adoptTold(supervisor, container)
+  await adoptHealth(supervisor, container)
   const { run } = container
   if (run === null) return new Set()
   const { journal } = supervisor.options
@@ -188,6 +190,7 @@ class RestoreTask extends Task<void> {
       await arm(supervisor, container)
       await execs
       await restorePaused(supervisor, this, container)
+      await takeUpHealth(supervisor, container)
       failpoint('restore.armed')
       supervisor.saveSoon(container)
       return

@@ -3,6 +3,7 @@ import { failpoint } from '../failpoints.ts'
 import type { ContainerView } from '../schemas/index.ts'
 import { freeze, thawAndWait } from '../runtime/cgroup-freezer.ts'
 import type { Container, RunRecord } from '../runtime/container.ts'
+import { armHealth } from './health.ts'
 import { freezeLimit, freezerOf } from './pause.ts'
 import { callRuntime } from './runtime-call.ts'
 import type { Supervisor } from './supervisor.ts'
@@ -32,6 +33,7 @@ export class ResumeTask extends Task<ContainerView> {
         apply: () => {
           run.paused = false
           if (container.status === 'paused') container.move('resume')
+          armHealth(supervisor, container)
         }
       })
     } catch (error) {

@@ -11,6 +11,7 @@ import { exists, type FileStep } from '../runtime/files.ts'
 import { findRuntime, runtimeError, runtimeWords } from '../runtime/oci.ts'
 import { Shim, type RuntimeResult } from '../runtime/shim.ts'
 import { watchRun } from './exit.ts'
+import { beginHealth } from './health.ts'
 import { tellOom } from './oom.ts'
 import { restoreError, tellRestored, type Restoration } from './restoration.ts'
 import type { Supervisor } from './supervisor.ts'
@@ -135,6 +136,7 @@ export async function startRun (supervisor: Supervisor, task: Task<unknown>, con
       run.phase = init.status = 'running'
       run.startedAt = init.startedAt = startedAt
       container.lifecycle.restart.nextAt = null
+      beginHealth(supervisor, container)
     }
   })
   failpoint('start.told')

@@ -10,6 +10,7 @@ import type { RuntimeResult, Shim } from '../runtime/shim.ts'
 import { ShimGone } from '../runtime/shim.ts'
 import type { Watch } from '../runtime/watch.ts'
 import { Deadlines } from './deadlines.ts'
+import { HealthChecks } from './health-checks.ts'
 import { Lanes, Slots } from './lanes.ts'
 import type { Task } from './task.ts'
 import { Waits } from './wait.ts'
@@ -74,6 +75,7 @@ export class Supervisor {
   readonly waits = new Waits()
   readonly deadlines = new Deadlines()
   readonly criu: Criu
+  readonly checks = new HealthChecks()
   /** those whose senders have a deadline, which is looked at while there are any */
   readonly #expiring = new Set<Task<unknown>>()
   #expiry: NodeJS.Timeout | undefined
@@ -204,7 +206,7 @@ export class Supervisor {
    * Writes an event to the journal; `apply` changes the state in the same turn in which subscribers are told,
    * so that neither can be seen without the other. `at`: its time, now when absent.
    */
-  async publish (container: Container, type: EventView['type'], details: { task?: Task<unknown>, process?: Process, exit?: ExitView, error?: LongshoreError, labels?: Record<string, string>, more?: Pick<EventView, 'restart' | 'expiresAt' | 'checkpoint'>, at?: bigint, apply?: () => void }): Promise<void> {
+  async publish (container: Container, type: EventView['type'], details: { task?: Task<unknown>, process?: Process, exit?: ExitView, error?: LongshoreError, labels?: Record<string, string>, more?: Pick<EventView, 'restart' | 'expiresAt' | 'checkpoint' | 'health'>, at?: bigint, apply?: () => void }): Promise<void> {
     const { task, process, exit, error, more, at, apply } = details
     const runId = container.run?.runId
     const row: ExitRow | undefined = exit === undefined || runId === undefined

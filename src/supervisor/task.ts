@@ -4,7 +4,7 @@ import type { TaskView } from '../schemas/index.ts'
 import type { Supervisor } from './supervisor.ts'
 
 export type TaskKind = 'create' | 'start' | 'signal' | 'stop' | 'exit' | 'exec' | 'exec-exit' | 'delete' | 'get' | 'pause' | 'resume' | 'update' |
-  'lease' | 'policy' | 'checkpoint'
+  'lease' | 'policy' | 'checkpoint' | 'health'
 
 /** of this daemon, so that ids differ over restarts; the rest of an id is a number, which costs nothing */
 const idPrefix = randomBytes(6).toString('hex')

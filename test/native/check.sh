@@ -38,6 +38,7 @@ run () {  # run NAME [VARIABLE=VALUE…] FILE
 run monitor LONGSHORE_ADDON="$asan/longshore.node" LD_PRELOAD="$(gcc -print-file-name=libasan.so)" ASAN_OPTIONS="detect_leaks=0:log_path=$logs/monitor.asan" test/native/monitor.test.ts
 run files LONGSHORE_ADDON="$asan/longshore.node" LD_PRELOAD="$(gcc -print-file-name=libasan.so)" ASAN_OPTIONS="detect_leaks=0:log_path=$logs/files.asan" test/native/files.test.ts
 run files LONGSHORE_ADDON="$asan/longshore.node" LD_PRELOAD="$(gcc -print-file-name=libasan.so)" ASAN_OPTIONS="detect_leaks=0:log_path=$logs/files.asan" test/runtime/files.test.ts
+run probe LONGSHORE_ADDON="$asan/longshore.node" LD_PRELOAD="$(gcc -print-file-name=libasan.so)" ASAN_OPTIONS="detect_leaks=0:log_path=$logs/probe.asan" test/native/probe.test.ts
 run shim-parts LONGSHORE_SHIM="$asan/longshore-shim" ASAN_OPTIONS="detect_leaks=1:log_path=$logs/shim-parts.asan" test/runtime/shim.test.ts
 run shim-exec LONGSHORE_SHIM="$asan/longshore-shim" ASAN_OPTIONS="detect_leaks=1:log_path=$logs/shim-exec.asan" test/runtime/shim-exec.test.ts
 run shim-start LONGSHORE_SHIM="$asan/longshore-shim" ASAN_OPTIONS="detect_leaks=1:log_path=$logs/shim-start.asan" test/runtime/shim-start.test.ts

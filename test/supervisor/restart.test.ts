@@ -1,5 +1,5 @@
 import t from 'tap'
-import { fullPolicy, lifecycleOf, noRestart, type RestartState } from '../../src/runtime/lifecycle.ts'
+import { fullPolicy, lifecycleOf, noHealth, noRestart, type RestartState } from '../../src/runtime/lifecycle.ts'
 import type { ExitView, RestartPolicyRequest } from '../../src/schemas/index.ts'
 import { Deadlines } from '../../src/supervisor/deadlines.ts'
 import { decideRestart } from '../../src/supervisor/restart-policy.ts'
@@ -48,7 +48,7 @@ t.test('jitter is within its bounds, differs between runs, and is the same for t
 })
 
 t.test('a record without these fields', async (t) => {
-  t.same(lifecycleOf(undefined), { restartPolicy: null, restart: noRestart, expiresAt: null, expired: false })
+  t.same(lifecycleOf(undefined), { restartPolicy: null, restart: noRestart, expiresAt: null, expired: false, healthCheck: null, health: noHealth })
   t.not(lifecycleOf().restart, noRestart, 'each has its own')
 })
 

@@ -12,6 +12,7 @@
 #include <system_error>
 
 #include "errors.h"
+#include "probe_thread.h"
 #include "spawn.h"
 
 namespace {
@@ -120,7 +121,7 @@ Napi::Function Monitor::Define(Napi::Env env) {
                      {InstanceMethod<&Monitor::SpawnShim>("spawnShim"), InstanceMethod<&Monitor::ConnectShim>("connectShim"),
                       InstanceMethod<&Monitor::Run>("run"), InstanceMethod<&Monitor::OpenProcess>("openProcess"),
                       InstanceMethod<&Monitor::WatchOom>("watchOom"), InstanceMethod<&Monitor::Send>("send"),
-                      InstanceMethod<&Monitor::Signal>("signal"), InstanceMethod<&Monitor::Drop>("drop"),
+                      InstanceMethod<&Monitor::Signal>("signal"), InstanceMethod<&Monitor::Probe>("probe"), InstanceMethod<&Monitor::Drop>("drop"),
                       InstanceMethod<&Monitor::Close>("close"), InstanceAccessor<&Monitor::Size>("size")});
 }
 
@@ -284,6 +285,18 @@ void Monitor::Send(const Napi::CallbackInfo& info) {
 void Monitor::Signal(const Napi::CallbackInfo& info) {
   const int error = set_->Signal(info[0].ToNumber().Uint32Value(), info[1].ToNumber().Int32Value());
   if (error != 0) throw SystemError(info.Env(), error, "pidfd_send_signal");
+}
+
+Napi::Value Monitor::Probe(const Napi::CallbackInfo& info) {
+  const auto options = info[0].As<Napi::Object>();
+  ProbeTarget target;
+  const int pidfd = set_->Process(options.Get("process").ToNumber().Uint32Value());
+  const int error = pidfd < 0 ? ESRCH : OpenNetwork(pidfd, options.Get("pid").ToNumber().Int32Value(), &target.network);
+  if (error != 0) throw SystemError(info.Env(), error, "open");
+  target.port = static_cast<uint16_t>(options.Get("port").ToNumber().Uint32Value());
+  target.path = Text(options, "path");
+  target.milliseconds = options.Get("milliseconds").ToNumber().Int64Value();
+  return ProbeOnThread(info.Env(), std::move(target));
 }
 
 void Monitor::Drop(const Napi::CallbackInfo& info) { set_->Drop(info[0].ToNumber().Uint32Value()); }

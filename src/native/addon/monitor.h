@@ -26,6 +26,7 @@ class Monitor : public Napi::ObjectWrap<Monitor> {
   Napi::Value WatchOom(const Napi::CallbackInfo& info);
   void Send(const Napi::CallbackInfo& info);
   void Signal(const Napi::CallbackInfo& info);
+  Napi::Value Probe(const Napi::CallbackInfo& info);
   void Drop(const Napi::CallbackInfo& info);
   void Close(const Napi::CallbackInfo& info);
   Napi::Value Size(const Napi::CallbackInfo& info);

@@ -120,6 +120,12 @@ int WatchSet::Signal(uint32_t token, int signal) {
   return syscall(SYS_pidfd_send_signal, found->second.fd.get(), signal, nullptr, 0) < 0 ? errno : 0;
 }
 
+int WatchSet::Process(uint32_t token) const {
+  const auto found = entries_.find(token);
+  if (found == entries_.end() || (found->second.kind != Kind::kProcess && found->second.kind != Kind::kChild)) return -1;
+  return found->second.fd.get();
+}
+
 int WatchSet::Send(uint32_t token, const uint8_t* bytes, size_t length) {
   const auto found = entries_.find(token);
   if (found == entries_.end() || found->second.kind != Kind::kConnection) return EPIPE;

@@ -35,6 +35,8 @@ class WatchSet {
 
   // Both return 0 or an errno; ESRCH and EPIPE for a token that is gone.
   int Signal(uint32_t token, int signal);
+  // The pidfd of a watched process, which stays the set's own; -1 for a token that is gone.
+  int Process(uint32_t token) const;
   int Send(uint32_t token, const uint8_t* bytes, size_t length);
 
   // Reads all that is ready now, without waiting.
