@@ -1,4 +1,4 @@
-// Made by `make openapi` from openapi.yaml, sha256 5ac54d4489ef1b4b9397dafef878761bb20fe46a95d00c236c58e8a71f80bee9
+// Made by `make openapi` from openapi.yaml, sha256 cf7d24435c84f8e91b26f1bbc1503bc399307034adf516335367936ce0f0b24f
 
 import type * as types from './types.gen.ts'
 
