@@ -51,10 +51,9 @@ export class Checkpoints {
     return records.filter((record) => record !== undefined)
   }
 
-  /** Undefined when there is none of this name. */
+  /** Undefined when there is none of this name, or what says so cannot be read: it can still be removed then. */
   async read (name: string): Promise<CheckpointRecord | undefined> {
-    const text = await readIfThere(join(this.#root, name, 'checkpoint.json'))
-    return text === undefined ? undefined : JSON.parse(text) as CheckpointRecord
+    return parse(await readIfThere(join(this.#root, name, 'checkpoint.json')))
   }
 
   /** As read(); throws checkpoint_not_found. */
@@ -81,8 +80,7 @@ export class Checkpoints {
   }
 
   async readDraft (name: string): Promise<CheckpointRecord | undefined> {
-    const text = await readIfThere(join(this.draft(name).path, 'checkpoint.json'))
-    return text === undefined ? undefined : JSON.parse(text) as CheckpointRecord
+    return parse(await readIfThere(join(this.draft(name).path, 'checkpoint.json')))
   }
 
   async discard (name: string): Promise<void> {
@@ -112,6 +110,16 @@ export class Checkpoints {
       if (hasCode(error, 'ENOENT')) return []
       throw error
     }
+  }
+}
+
+/** It is written whole or not at all, so what is no JSON was damaged from outside. */
+function parse (text: string | undefined): CheckpointRecord | undefined {
+  if (text === undefined) return undefined
+  try {
+    return JSON.parse(text) as CheckpointRecord
+  } catch {
+    return undefined
   }
 }
 

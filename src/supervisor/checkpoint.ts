@@ -87,7 +87,7 @@ export class DeleteCheckpointTask extends Task<void> {
   async execute (supervisor: Supervisor): Promise<void> {
     const container = supervisor.find(this.containerId ?? '')
     const store = new Checkpoints(container.root)
-    await store.find(container.id, this.#name)
+    if (!(await store.names()).includes(this.#name)) throw new LongshoreError('checkpoint_not_found', `container ${container.id} has no checkpoint ${this.#name}`)
     await store.remove(this.#name)
   }
 }

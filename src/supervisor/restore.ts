@@ -156,7 +156,8 @@ class RestoreTask extends Task<void> {
     const { run } = container
     const { bootId, watch } = supervisor.options
     if (run === null) return
-    if (container.lastEventId !== null) await takeUpCheckpoints(supervisor, this, container)
+    // What is wrong with a checkpoint must not keep its container from being taken up.
+    if (container.lastEventId !== null) await takeUpCheckpoints(supervisor, this, container).catch((error: unknown) => supervisor.log.error({ err: error, container: container.id }, 'the checkpoints of a container could not be looked through'))
     takeUpLease(supervisor, container, this.#told)
     if (run.phase === 'stopped') await takeUpRestart(supervisor, container, this.#told, this)
     if (run.tornDown) return

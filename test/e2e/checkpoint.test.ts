@@ -17,7 +17,7 @@ t.test('made, listed, restored, deleted', async (t) => {
   const bin = join(daemon.directory, 'bin')
   await mkdir(bin)
   await writeFile(join(bin, 'criu'), '#!/bin/sh\n[ "$1" = --version ] && { echo "Version: 3.99"; exit 0; }\necho "Warn  (criu/kerndat.c:1): odd"\necho "Error (criu/vdso.c:381): vdso: Unexpected rt vDSO area bounds" >&2\nexit 1\n', { mode: 0o755 })
-  await daemon.launch(['--runtime', runtime.path], { PATH: `${bin}:${process.env.PATH ?? ''}` })
+  await daemon.launch(['--runtime', runtime.path, '--listen', '127.0.0.1:0'], { PATH: `${bin}:${process.env.PATH ?? ''}` })
   const bundle = await daemon.bundle('trap', trap(3))
   const seen = await daemon.events()
   t.same((await daemon.get('/info')).body.criu, { available: false, path: join(bin, 'criu'), version: '3.99', reason: 'Error (criu/vdso.c:381): vdso: Unexpected rt vDSO area bounds' })
@@ -48,6 +48,20 @@ t.test('made, listed, restored, deleted', async (t) => {
   await daemon.post('/containers/one/pause')
   t.match(await daemon.post('/containers/one/checkpoints', { name: 'b' }), { status: 409, body: { code: 'container_paused' } })
   await daemon.post('/containers/one/resume')
+
+  const tokens = join(daemon.root, 'tokens.json')
+  const kept = JSON.parse(await readFile(tokens, 'utf8'))
+  kept.tokens.push({ id: 'o', name: 'operator', scope: 'operate', token: 'operate-me', createdAt: '' }, { id: 's', name: 'some', scope: 'admin', token: 'db-only', createdAt: '', labels: { app: 'db' } })
+  await writeFile(tokens, JSON.stringify(kept))
+  const url = `http://${/"address":"([^"]+)"/.exec(daemon.output)?.[1] ?? ''}`
+  const ask = async (token: string, path: string, body?: object): Promise<unknown> => {
+    const response = await fetch(`${url}${path}`, { method: body === undefined ? 'GET' : 'POST', headers: { authorization: `Bearer ${token}`, ...(body === undefined ? {} : { 'content-type': 'application/json' }) }, ...(body === undefined ? {} : { body: JSON.stringify(body) }) })
+    return { status: response.status, body: await response.json() }
+  }
+  t.match(await ask('operate-me', '/containers/one/checkpoints', { name: 'b' }), { status: 403, body: { code: 'forbidden' } }, 'to make one takes admin')
+  t.match(await ask('operate-me', '/containers/one/checkpoints'), { status: 200 })
+  t.match(await ask('db-only', '/containers/one/checkpoints'), { status: 404, body: { code: 'container_not_found' } })
+  t.match(await ask('db-only', '/containers', { id: 'two', bundle, labels: { app: 'db' }, checkpoint: 'one/a' }), { status: 404, body: { code: 'checkpoint_not_found' } }, 'nor does it restore from what it does not cover')
 
   await runtime.fault('checkpoint fail')
   t.match(await daemon.post('/containers/one/checkpoints', { name: 'b', exit: true }), { status: 422, body: { code: 'checkpoint_failed', runtime: /consider using --tcp-established option.*Dumping FAILED/ } })
@@ -96,6 +110,9 @@ t.test('made, listed, restored, deleted', async (t) => {
   const page = (await daemon.get('/containers/one/checkpoints?limit=10')).body
   t.equal(page.items.length, 10)
   t.equal((await daemon.get(`/containers/one/checkpoints?limit=10&cursor=${page.nextCursor}`)).body.items.length, 6)
+  await writeFile(join(store, 'n0/checkpoint.json'), '{')
+  t.equal((await daemon.get('/containers/one/checkpoints')).body.items.length, 15, 'one that was damaged is not shown')
+  t.equal((await daemon.delete('/containers/one/checkpoints/n0')).status, 204, 'and can be removed')
   await daemon.delete('/containers/one?force=true')
   t.equal(await stat(store).catch(() => undefined), undefined, 'they go with the container')
   seen.close()
@@ -105,7 +122,7 @@ t.test('the daemon is killed in the middle', async (t) => {
   const daemon = await Daemon.prepare()
   t.teardown(async () => await daemon.destroy())
   const runtime = await checkpointingRuntime(join(daemon.directory, 'fake'))
-  const launch = async (point?: Failpoint): Promise<void> => await daemon.launch(['--runtime', runtime.path], point === undefined ? {} : { LONGSHORE_FAILPOINT: point })
+  const launch = async (point: Failpoint): Promise<void> => await daemon.launch(['--runtime', runtime.path], { LONGSHORE_FAILPOINT: point })
   const killed = async (request: Promise<unknown>): Promise<void> => {
     const { child } = daemon
     if (child === undefined) throw new Error('there is a daemon')
@@ -151,9 +168,13 @@ t.test('the daemon is killed in the middle', async (t) => {
   t.same((await events(daemon, 'two')).map(({ type }) => type), ['StateCreate', 'StateRestore', 'StateStart'])
   await killed(daemon.post('/containers/one/start', { checkpoint: 'dumped' }))
 
-  await launch()
+  await daemon.launch(['--runtime', runtime.path, '--start-timeout', '5'])
   t.match((await daemon.get('/containers/one')).body, { status: 'running' }, 'what runs goes on')
   t.same((await events(daemon, 'one')).map(({ type }) => type).slice(-2), ['StateRestore', 'StateStart'])
   t.same(await checkpoints(), ['kept', 'dumped'])
+  await runtime.fault('checkpoint hang')
+  t.match(await daemon.post('/containers/one/checkpoints', { name: 'late' }), { status: 504, body: { code: 'timeout', step: 'runtime checkpoint' } })
+  t.same((await readdir(store)).sort(), ['dumped', 'kept'], 'of one that took too long nothing stays')
+  t.match((await daemon.get('/containers/one')).body, { status: 'running' })
   t.equal(await readFile(join(store, 'kept/checkpoint.json'), 'utf8').then((text) => JSON.parse(text).told), true)
 })
