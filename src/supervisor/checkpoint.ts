@@ -48,6 +48,8 @@ export class CheckpointTask extends Task<CheckpointView> {
     const draft: CheckpointRecord = { name, containerId: container.id, runId: run.runId, createdAt: timestamp(nowNs()), size: 0, exit, tcp, unixSockets, shell, emptyNS, process: container.processOverride ?? null, told: false }
     const restart = { ...container.lifecycle.restart }
     let record: CheckpointRecord
+    // The process of a check is not part of init's tree, so CRIU would refuse.
+    const release = await supervisor.checks.hold(container.id)
     try {
       // Who asks it to end does not want it started again.
       if (exit) await standDown(supervisor, container)
@@ -66,6 +68,8 @@ export class CheckpointTask extends Task<CheckpointView> {
         supervisor.save(container)
       }
       throw failure(error, words)
+    } finally {
+      release()
     }
     failpoint('checkpoint.kept')
     await tell(supervisor, this, container, store, record)

@@ -8,7 +8,8 @@ const places = { exec: 16, probe: 64 }
 
 /** The checks that are under way: one for each container at most, and so many of each kind at once. */
 export class HealthChecks {
-  readonly #running = new Map<string, AbortController>()
+  readonly #running = new Map<string, { controller: AbortController, over: PromiseWithResolvers<void> }>()
+  readonly #held = new Set<string>()
   readonly #places = { exec: new Slots(places.exec), probe: new Slots(places.probe) }
   #closed = false
 
@@ -18,9 +19,10 @@ export class HealthChecks {
 
   /** Runs a check when there is a place for it; its time begins then. */
   async run (id: string, kind: keyof typeof places, check: (signal: AbortSignal) => Promise<Outcome>): Promise<Outcome> {
-    if (this.#closed || this.#running.has(id)) return undefined
+    if (this.#closed || this.#held.has(id) || this.#running.has(id)) return undefined
     const controller = new AbortController()
-    this.#running.set(id, controller)
+    const over = Promise.withResolvers<void>()
+    this.#running.set(id, { controller, over })
     const release = await this.#places[kind].take()
     try {
       const outcome = controller.signal.aborted ? undefined : await check(controller.signal)
@@ -28,16 +30,25 @@ export class HealthChecks {
     } finally {
       release()
       this.#running.delete(id)
+      over.resolve()
     }
   }
 
   /** Breaks off the check of a container: it is being paused, or has ended. */
   abort (id: string): void {
-    this.#running.get(id)?.abort()
+    this.#running.get(id)?.controller.abort()
+  }
+
+  /** No check, and nothing left of one that was under way, until the function that is returned is called. */
+  async hold (id: string): Promise<() => void> {
+    this.#held.add(id)
+    this.abort(id)
+    await this.#running.get(id)?.over.promise
+    return () => { this.#held.delete(id) }
   }
 
   close (): void {
     this.#closed = true
-    for (const controller of this.#running.values()) controller.abort()
+    for (const { controller } of this.#running.values()) controller.abort()
   }
 }
