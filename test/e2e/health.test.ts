@@ -85,11 +85,11 @@ t.test('a command: told on change only, and not as a process; none while it is p
 t.test('a check that hangs is ended with all that it started, and delays nobody', async (t) => {
   const events = await daemon.events()
   const mark = `3${randomBytes(3).readUIntBE(0, 3)}`
-  await create('hangs', { exec: { args: ['/bin/sh', '-c', `/bin/busybox setsid /bin/sleep ${mark} & trap '' TERM; echo begun; /bin/sleep ${mark}; :`] }, ...often, timeout: 2, retries: 1 })
+  await create('hangs', { exec: { args: ['/bin/sh', '-c', `/bin/busybox setsid /bin/sleep ${mark} & trap '' TERM; echo begun; /bin/sleep ${mark}; :`] }, ...often, timeout: 5, retries: 1 })
   await until('it is under way', async () => (await processesWith(mark)).length > 0)
   t.equal((await daemon.post('/containers/hangs/signal', { signal: 0 })).status, 204)
   t.match((await daemon.post('/containers/hangs/processes?wait=true', { args: ['/bin/echo', 'hello'] })).status, /20./)
-  t.match((await becomes(events, 'hangs', 'unhealthy')).health.output, /did not finish within 2 s.*begun/s)
+  t.match((await becomes(events, 'hangs', 'unhealthy')).health.output, /did not finish within 5 s.*begun/s)
   t.equal((await daemon.delete('/containers/hangs?force=true')).status, 204)
   await until('nothing of it is left', async () => (await processesWith(mark)).length === 0)
 
