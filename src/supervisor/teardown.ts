@@ -93,6 +93,10 @@ async function deleteDirectly (supervisor: Supervisor, task: Task<unknown>, cont
     if (run.pid === null && ['ENOENT', 'ENOEXEC', 'EACCES'].some((code) => hasCode(error, code))) return
     throw error
   }
-  if (await call('state') !== 0) return
+  if (await call('state') !== 0) {
+    // Of a runtime that was killed in the middle, its state's directory may still be there, with a mount in it that its own delete stumbles over.
+    await removeTree(container.runtimeDir)
+    return
+  }
   throw new LongshoreError('runtime_failed', `runtime delete: the runtime still knows ${container.runtimeId} after delete --force`, { extra: { step: 'runtime delete' } })
 }

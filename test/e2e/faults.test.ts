@@ -1,5 +1,6 @@
 /** What goes wrong below the daemon: a runtime that hangs or fails, a shim that is killed, memory that runs out. */
 import t, { type Test } from 'tap'
+import { spawnSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { readFile, readdir, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -140,6 +141,21 @@ t.test('a delete that stops half way is told, and goes on where it stopped', asy
   t.same(events.types('half'), ['StateCreate', 'StateStart', 'StateExit', 'StateDelete'])
   await nothingLeft(t, daemon)
   events.close()
+})
+
+t.test("what a killed runtime left mounted in its state does not stop the container's end", async (t) => {
+  const daemon = await Daemon.start()
+  t.teardown(async () => await daemon.destroy())
+  const bundle = await daemon.bundle('trap', trap(6))
+  const { body } = await daemon.post('/containers', { id: 'mounted', bundle })
+  // runc mounts itself read-only there for a moment, against containers that would write to it.
+  const left = join(daemon.state, `runtime/mounted.${body.runId}/runc.left`)
+  await writeFile(left, '')
+  t.equal(spawnSync('mount', ['--bind', '/bin/busybox', left]).status, 0)
+  await daemon.trapped('mounted')
+  t.match((await daemon.post('/containers/mounted/stop')).body, { status: 'stopped', exit: { status: 6 } })
+  t.equal((await daemon.delete('/containers/mounted')).status, 204)
+  await nothingLeft(t, daemon)
 })
 
 t.test('a teardown that failed is tried again without being asked', async (t) => {

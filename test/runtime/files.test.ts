@@ -54,6 +54,16 @@ t.test('the first that fails ends them, and says which and why', async (t) => {
   t.same((await readdir(at())).filter((name) => name.endsWith('.tmp')), [])
 })
 
+t.test('a file that something is mounted on is removed too, as a killed runtime may leave it', async (t) => {
+  await mkdir(at('state/below'), { recursive: true })
+  await writeFile(at('program'), 'itself')
+  await writeFile(at('state/below/runc.x'), '')
+  t.equal(spawnSync('mount', ['--bind', at('program'), at('state/below/runc.x')]).status, 0)
+  await removeTree(at('state'))
+  t.notOk((await readdir(directory)).includes('state'))
+  t.equal(await readFile(at('program'), 'utf8'), 'itself', 'what was mounted is as it was')
+})
+
 t.test('a tree is removed with all that is below, and nothing beside it', async (t) => {
   await mkdir(at('tree/deep/deeper'), { recursive: true })
   await mkdir(at('kept'))

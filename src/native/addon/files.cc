@@ -2,6 +2,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <sys/mount.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -101,6 +102,11 @@ FileFailure Symlink(const std::string& path, const std::string& target) {
 FileFailure RemoveAt(int parent, const char* name, const std::string& path) {
   for (int round = 0;; round++) {
     if (unlinkat(parent, name, 0) == 0 || errno == ENOENT) return {};
+    // A runc that was killed may leave its own program mounted on a file of its state (umount(2), MNT_DETACH).
+    if (errno == EBUSY && round < kRemoveRounds) {
+      if (umount2(path.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW) == 0) continue;
+      errno = EBUSY;
+    }
     if (errno != EISDIR && errno != EPERM) return Failed("unlink", path);
     const int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
     if (fd < 0) return errno == ENOENT ? FileFailure{} : Failed("open", path);
