@@ -182,7 +182,7 @@ function viewsIn (body: any): any[] { // any: the wire
 }
 
 const shown: Record<string, string[]> = {
-  StateCreate: ['created', 'stopping'],
+  StateCreate: ['created', 'stopping', 'deleting'], // one that was never started is deleted without an exit
   StateStart: ['running', 'stopping', 'pausing'],
   StateResume: ['running', 'stopping', 'pausing'],
   StatePause: ['paused', 'stopping', 'resuming', 'pausing'],
