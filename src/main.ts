@@ -79,7 +79,6 @@ const app = await buildServer({ config, supervisor, journal, hub, metrics, token
 const listening = await listen(app, config)
 log.info({ socket: config.socket, address: listening.address, version }, 'longshored listens')
 
-supervisor.deadlines.onDue = (kind, id) => due(supervisor, kind, id)
 const reconciler = new Reconciler(supervisor, config.reconcileInterval)
 
 let stopping = false
@@ -116,6 +115,8 @@ process.on('SIGHUP', () => {
 })
 
 const orphans = await restore(supervisor)
+// Not before: a run that a restart begins while what no record knows is looked for would be taken for such a one.
+supervisor.deadlines.begin((kind, id) => due(supervisor, kind, id))
 log.info({ containers: supervisor.containers.size, quarantined: supervisor.quarantined.size }, 'longshored is ready')
 sdNotify('READY=1')
 // Whoever asks waits for the answer; nobody else does.

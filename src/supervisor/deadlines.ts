@@ -7,15 +7,20 @@ const longestSleep = 30_000
 
 /**
  * Points of the wall clock (milliseconds since 1970), one for each kind and container, kept in a binary heap behind one timer
- * for the nearest. What is due is told by `onDue`, once.
+ * for the nearest. What is due is told once, from begin() on: what comes before that waits for it.
  */
 export class Deadlines {
-  onDue: (kind: DeadlineKind, id: string) => void = () => {}
+  #onDue: ((kind: DeadlineKind, id: string) => void) | undefined
   readonly #heap: Deadline[] = []
   readonly #current = new Map<string, Map<DeadlineKind, Deadline>>()
   #timer: NodeJS.Timeout | undefined
   #wakeAt = Infinity
   #closed = false
+
+  begin (onDue: (kind: DeadlineKind, id: string) => void): void {
+    this.#onDue = onDue
+    this.#sleep()
+  }
 
   /** Replaces the one of this kind that the container has. One in the past is due at the next turn of the loop. */
   set (kind: DeadlineKind, id: string, at: number): void {
@@ -51,7 +56,7 @@ export class Deadlines {
 
   #sleep (): void {
     const next = this.#heap[0]
-    if (next === undefined || this.#closed) return
+    if (next === undefined || this.#closed || this.#onDue === undefined) return
     const wakeAt = Math.min(next.at, Date.now() + longestSleep)
     if (this.#timer !== undefined && this.#wakeAt <= wakeAt) return
     clearTimeout(this.#timer)
@@ -68,7 +73,7 @@ export class Deadlines {
       this.#pop()
       if (!this.#live(next)) continue
       this.clear(next.kind, next.id)
-      this.onDue(next.kind, next.id)
+      this.#onDue?.(next.kind, next.id)
     }
     this.#sleep()
   }

@@ -90,6 +90,7 @@ t.test('a stop holds; a start begins anew; always comes back with the daemon', a
   await daemon.stop('SIGKILL')
   await daemon.launch()
   t.match(await until('always', ({ status }) => status === 'running'), { restart: { nextAt: null, reason: 'daemon-started' } })
+  t.notMatch(daemon.output, '"repair":"orphan"', 'what is started at once is not taken for a run without a record')
   for (const id of ['unless-stopped', 'raced']) t.match((await daemon.get(`/containers/${id}`)).body, { status: 'stopped', restart: { nextAt: null } })
   for (const id of ['always', 'unless-stopped', 'raced']) t.equal((await daemon.delete(`/containers/${id}?force=true`)).status, 204)
   events.close()

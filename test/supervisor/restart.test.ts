@@ -36,6 +36,7 @@ t.test('delays grow, are bounded, and begin anew after a long run', async (t) =>
   t.match(decide(policy, { restart: { attempts: 4 } }), { attempts: 4, nextAt: null, reason: 'gave-up' })
   t.match(decide({ ...policy, resetAfter: 5 }, { restart: { attempts: 4 } }), { attempts: 1, nextAt: later(2) }, 'it ran for as long as that')
   t.match(decide({ ...policy, resetAfter: 5 }, { restart: { attempts: 3 }, exit: { reason: 'start-failed' } }), { attempts: 4 }, 'one that never ran did not')
+  for (const initialDelay of [0, 1]) t.equal(decide({ name: 'always', initialDelay, factor: 100, maxDelay: 10, jitter: 0 }, { restart: { attempts: 5000 } }).nextAt, later(initialDelay * 10), 'after ever so many tries')
 })
 
 t.test('jitter is within its bounds, differs between runs, and is the same for the same facts', async (t) => {
@@ -58,10 +59,10 @@ t.test('deadlines: in order, once, replaced and cleared', async (t) => {
   const seen: string[] = []
   let done = (): void => {}
   const last = new Promise<void>((resolve) => { done = resolve })
-  deadlines.onDue = (kind, id) => {
+  deadlines.begin((kind, id) => {
     seen.push(`${kind} ${id}`)
     if (id === 'last') done()
-  }
+  })
   const now = Date.now()
   const order = Array.from({ length: 300 }, (_, n) => (n * 7919) % 300)
   for (const n of order) deadlines.set('restart', `c${n}`, now - 1000 + n)
