@@ -2,8 +2,6 @@ import { LongshoreError } from '../errors.ts'
 import { eventTypes, idPattern, reasons } from '../schemas/index.ts'
 import { labelQuery, labelsMatch, type LabelQuery } from './labels.ts'
 
-export { labelsMatch }
-
 /** A filter in words that the journal's thread understands; what is absent does not matter. */
 export type FilterQuery = { containers?: string[], types?: string[], labels?: LabelQuery[], reasons?: string[] }
 

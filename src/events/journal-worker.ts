@@ -124,9 +124,16 @@ function recover (db: DatabaseSync, epoch: string | undefined, head: number): nu
 function append (epoch: string, first: number, rows: Append[]): void {
   if (epoch !== store.epochs.at(-1)?.epoch) throw new Stale('the history has ended')
   const last = first + rows.length - 1
-  // A commit whose answer was lost with its thread is not made twice.
-  if (last <= store.head && (sql.bodyOf.get(last) as { body: string } | undefined)?.body === rows.at(-1)?.body) return
-  transaction(() => insert(sql, first, rows))
+  // A commit whose answer was lost with its thread is not made twice; more may have come behind it since.
+  const there = Math.max(0, Math.min(store.head + 1 - first, rows.length))
+  const known = there > 0 && (sql.bodyOf.get(first + there - 1) as { body: string } | undefined)?.body === rows[there - 1]?.body ? there : 0
+  if (known === rows.length) return
+  try {
+    transaction(() => insert(sql, first + known, rows.slice(known)))
+  } catch (error) {
+    if (error instanceof Refused) throw new Refused(error.row + known, error)
+    throw error
+  }
   store.head = last
 }
 

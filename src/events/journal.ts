@@ -113,8 +113,9 @@ export class Journal extends JournalReads implements Bounds {
     if (setAside !== undefined) log.error({ setAside }, 'the journal was damaged; it was set aside whole, and a new one with a new epoch begins')
     if (cut) log.warn({ epoch: this.epoch }, 'the machine went down while the journal was open, so its last events may be missing: a new epoch begins')
     if (!unchecked) return
+    const { epoch } = this
     checkJournal(path, this.#checking.signal).then((wrong) => {
-      if (wrong !== null) void this.#renew(wrong)
+      if (wrong !== null) void this.#renew(wrong, epoch)
     }, (error: unknown) => {
       if (!this.#closed) log.warn({ err: error }, 'the journal could not be checked for damage')
     })

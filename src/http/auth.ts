@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { LongshoreError } from '../errors.ts'
-import { labelsMatch } from '../events/filter.ts'
+import { labelsMatch } from '../events/labels.ts'
 import { Failures } from './failures.ts'
 import { OpenRequests, type Carrier, type Grant, type OpenRequest } from './open-requests.ts'
 import { checkOrigin, type OriginOptions } from './origin.ts'

@@ -39,7 +39,8 @@ export async function idempotency (app: FastifyInstance, options: { directory: s
 
   app.addHook('preHandler', (request, reply, done) => {
     const key = request.headers['idempotency-key']
-    if (request.method !== 'POST' || key === undefined) done()
+    // Who has shown no token has no answers of their own, and may not fill the disk with them.
+    if (request.method !== 'POST' || key === undefined || request.routeOptions.config.access === 'anyone') done()
     else recall(request, reply, key).then((answered) => { if (!answered) done() }, done)
   })
 

@@ -2,7 +2,7 @@ import type { FastifyInstance } from 'fastify'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
 import { LongshoreError } from '../errors.ts'
-import { labelsMatch } from '../events/filter.ts'
+import { labelQuery, labelsMatch } from '../events/labels.ts'
 import { grants, selected } from '../http/auth.ts'
 import { parseSignal } from '../runtime/signals.ts'
 import { Container, ContainerList, CreateRequest, IdParams, Page, SignalRequest, StartRequest, StopRequest, TaskResource, ref, statuses } from '../schemas/index.ts'
@@ -58,10 +58,7 @@ export async function containerRoutes (plain: FastifyInstance, { supervisor }: {
     schema: { operationId: 'listContainers', tags, summary: 'List containers in the order of their creation', querystring: ListQuery, response: { 200: ref(ContainerList), ...problems(400, 401, 403, 429, 500) } }
   }, async (request) => {
     const { status, label, limit, cursor } = request.query
-    const wanted = (label ?? []).map((text) => {
-      const at = text.indexOf('=')
-      return at === -1 ? { key: text, value: undefined } : { key: text.slice(0, at), value: text.slice(at + 1) }
-    })
+    const wanted = (label ?? []).map(labelQuery)
     const selector = grants.get(request)?.labels
     const items = supervisor.all().filter((container) => (status === undefined || status.includes(container.shownStatus)) &&
       labelsMatch(wanted, container.labels) && (selector === undefined || selected(selector, container.labels)))

@@ -19,10 +19,12 @@ export function openStream (request: FastifyRequest, reply: FastifyReply, socket
   keep(request)
   reply.header('cache-control', 'no-cache, no-transform')
   reply.header('x-accel-buffering', 'no')
+  const fd = descriptorOf(request, reply)
+  // May fail for want of descriptors: while there is still a status to say so with.
+  const adopted = fd === undefined ? undefined : sockets.adopt(fd)
   reply.hijack()
   reply.sse.keepAlive()
-  const fd = descriptorOf(request, reply)
-  if (fd === undefined) {
+  if (adopted === undefined) {
     reply.header('content-type', 'text/event-stream')
     if (request.raw.httpVersionMajor === 1) {
       // Without chunk framing the end of the connection is the end of the stream, as below.
@@ -36,12 +38,11 @@ export function openStream (request: FastifyRequest, reply: FastifyReply, socket
     sink.write(first)
     return sink
   }
-  const sink = sockets.adopt(fd)
-  carryOn(request, { get destroyed () { return sink.closed }, destroy: () => sink.destroy() })
+  carryOn(request, { get destroyed () { return adopted.closed }, destroy: () => adopted.destroy() })
   // The duplicate keeps the connection; no more than its own descriptor is closed here.
   socket.destroy()
-  sink.write(head(reply) + first)
-  return sink
+  adopted.write(head(reply) + first)
+  return adopted
 }
 
 /** An idle stream is no idle connection. A request that was injected has no socket, and the one of HTTP/2 is not its own to set. */

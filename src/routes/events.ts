@@ -97,10 +97,10 @@ export async function eventRoutes (plain: FastifyInstance, { journal, hub, super
       reply.type('application/json')
       return await page(query, filter, position.after) as never
     }
-    if (hub.size >= maxSubscribers) throw new LongshoreError('too_many_requests', `${maxSubscribers} readers are connected, which is the limit`, { extra: { retryAfter: 5 } })
     const { ping, follow } = query
     // A snapshot of half of the containers would be none; a refusal would end a browser's EventSource for good.
     if (query.snapshot === true && !supervisor.listed) await supervisor.restored
+    if (hub.size >= maxSubscribers) throw new LongshoreError('too_many_requests', `${maxSubscribers} readers are connected, which is the limit`, { extra: { retryAfter: 5 } })
     const { gap } = position
     let { after } = position
     let preface: Iterator<string> | undefined

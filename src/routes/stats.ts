@@ -94,6 +94,11 @@ export async function statsRoutes (plain: FastifyInstance, { supervisor, sampler
   function begin (reply: FastifyReply, options: { form: Form, query: Asked, pick: () => Container[], until?: () => string | undefined }): never {
     if (streams.size >= streamsAtMost) throw new LongshoreError('too_many_requests', `${streamsAtMost} streams of statistics are open, which is the limit`, { extra: { retryAfter: 5 } })
     const { form, query, pick, until } = options
+    // One that left while its token was looked up tells of it no more.
+    if (reply.raw.destroyed) {
+      reply.hijack()
+      return undefined as never
+    }
     const stream = new StatsStream({ sampler, form, intervalMs: (query.interval ?? 1) * 1000, pick, until: until ?? (() => undefined), sink: reply.raw, log: reply.log, preface: form === 'sse' ? retry() : '' })
     streams.add(stream)
     reply.raw.once('close', () => streams.delete(stream))

@@ -48,6 +48,7 @@ export class CheckpointTask extends Task<CheckpointView> {
     const draft: CheckpointRecord = { name, containerId: container.id, runId: run.runId, createdAt: timestamp(nowNs()), size: 0, exit, tcp, unixSockets, shell, emptyNS, process: container.processOverride ?? null, told: false }
     const restart = { ...container.lifecycle.restart }
     let record: CheckpointRecord
+    let dumped = false
     // The process of a check is not part of init's tree, so CRIU would refuse.
     const release = await supervisor.checks.hold(container.id)
     try {
@@ -56,14 +57,16 @@ export class CheckpointTask extends Task<CheckpointView> {
       const { images, work } = await store.begin(draft)
       failpoint('checkpoint.begun')
       await callRuntime(supervisor, this, container, ['checkpoint', '--image-path', images, '--work-path', work, ...(exit ? [] : ['--leave-running']), ...checkpointFlags(draft)])
+      dumped = true
       failpoint('checkpoint.dumped')
       this.step = 'writing the checkpoint to disk'
       record = await store.finish(draft)
     } catch (error) {
       const words = criuWords(await readIfThere(join(store.draft(name).work, 'dump.log')).catch(() => undefined) ?? '')
-      await store.discard(name)
+      // Where CRIU has ended the processes these images are all that is left of them: the next daemon finds and keeps them.
+      if (!exit || !dumped) await store.discard(name)
       await goOn(run)
-      if (exit && container.status === 'running') {
+      if (exit && !dumped && container.status === 'running') {
         Object.assign(container.lifecycle.restart, restart)
         supervisor.save(container)
       }

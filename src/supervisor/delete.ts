@@ -88,7 +88,12 @@ export class DeleteTask extends Task<void> {
   async #killAndRemove (supervisor: Supervisor): Promise<void> {
     const context = this.requestId === undefined ? {} : { requestId: this.requestId }
     const listed = supervisor.containers.get(this.#input.containerId)
-    if (listed !== undefined) await standDown(supervisor, listed)
+    if (listed !== undefined) {
+      await standDown(supervisor, listed).catch((error: unknown) => {
+        // On a full disk this is the way to make room, and what is removed is not started again anyway.
+        supervisor.log.warn({ err: error, container: listed.id }, 'that a container is not to be started again could not be written')
+      })
+    }
     for (;;) {
       const container = supervisor.containers.get(this.#input.containerId)
       if (container !== undefined) await this.#kill(supervisor, container)

@@ -26,6 +26,10 @@ export async function execCheck (supervisor: Supervisor, container: Container, a
   const files = { spec: specFile(container), log: join(container.runDir, 'health.log') }
   await rm(files.log, { force: true })
   await writeWhole(files.spec, JSON.stringify(execSpec(run.process, { args, env: [`${markerName}=${marker}`] })))
+  if (signal.aborted) {
+    await rm(files.spec, { force: true })
+    return undefined
+  }
   const child = spawn(run.runtimePath, [...globalArgs(container.runtimeArgs, dirname(container.runtimeDir), files.log), 'exec', '--process', files.spec, container.runtimeId], { detached: true, stdio: ['ignore', 'pipe', 'pipe'], cwd: '/' })
   const output = gather(child)
   const ended = endOf(child)

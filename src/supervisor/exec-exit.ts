@@ -133,7 +133,12 @@ export async function endExecs (supervisor: Supervisor, task: Task<unknown>, con
       process.cancelled = true
       continue
     }
-    const facts = process.ended ?? { waitStatus: null, exitedAtNs: nowNs(), oomKills: null, outputComplete: false, reason: 'monitor-lost' as const }
+    if (process.ended !== undefined) {
+      // Its exit is on its way into the journal, however long that takes: told again it would be refused, and init's with it.
+      await process.over
+      continue
+    }
+    const facts: ExitFacts = { waitStatus: null, exitedAtNs: nowNs(), oomKills: null, outputComplete: false, reason: 'monitor-lost' as const }
     process.ended = facts
     await new ExecExitTask({ containerId: container.id, runId: run.runId, process, exit: exitView(facts) }).execute(supervisor)
   }

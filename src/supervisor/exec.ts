@@ -61,7 +61,11 @@ export class ExecTask extends Task<Process> {
       await this.#start(supervisor, container, process, shim)
     } catch (error) {
       container.starting.delete(id)
-      if (process.handle?.freed === false && process.handle.asked === 0) shim.processes.leave(process.handle)
+      if (process.handle?.freed === false) {
+        if (process.handle.asked === 0) shim.processes.leave(process.handle)
+        // Of a call that was made: a runtime that not even SIGKILL ends, or a process that came of it. Neither is wanted any more.
+        else abandon(shim, process)
+      }
       await process.forget()
       process.settle()
       throw error
@@ -90,8 +94,6 @@ export class ExecTask extends Task<Process> {
         return await asked
       })
     } catch (error) {
-      // A runtime that not even SIGKILL ends: whatever comes of it later is not wanted any more.
-      if (!handle.freed && handle.asked !== 0) abandon(shim, process)
       if (process.cancelled) throw notRunning(container)
       throw error
     } finally {
@@ -102,6 +104,7 @@ export class ExecTask extends Task<Process> {
       if (process.cancelled || await initEnded(container, shim)) throw notRunning(container)
       throw runtimeError('runtime exec', result, await runtimeWords(files('log'), files('err')) ?? await said(process))
     }
+    if (result.pid <= 0) throw new LongshoreError('runtime_crashed', 'runtime exec: the runtime reported success but made no process', { extra: { step: 'runtime exec' } })
     process.pid = result.pid
     failpoint('exec.called')
     if (!await whenExecuted(result.pid, execLimit)) supervisor.log.warn({ container: container.id, process: process.id, pid: result.pid }, 'the runtime reported success, but the process does not seem to have executed its command')

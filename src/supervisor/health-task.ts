@@ -55,6 +55,8 @@ export class HealthTask extends Task<void> {
     try {
       await container.save()
       failpoint('health.recorded')
+      // It may have ended while that was written: nothing is told of a run behind its exit.
+      if (!this.#current) return
       await supervisor.publish(container, 'StateHealth', { task: this, more: { health }, apply: () => { Object.assign(state, health) } })
     } finally {
       state.telling = null

@@ -91,7 +91,8 @@ export function healthDue (supervisor: Supervisor, id: string): void {
     check(supervisor, container, run, healthCheck).catch((error: unknown) => {
       supervisor.log.error({ err: error, container: id }, 'a health check could not be done; it is tried again')
     }).finally(() => {
-      if (container.run === run && container.status === 'running' && supervisor.containers.get(id) === container) armHealth(supervisor, container)
+      // A pause that is under way may come to nothing: the deadline looks again until it is known.
+      if (container.run === run && (container.status === 'running' || container.status === 'pausing') && supervisor.containers.get(id) === container) armHealth(supervisor, container)
     })
   }
 }

@@ -78,7 +78,8 @@ export class ExpireTask extends Task<void> {
       if (idle && lifecycle.restart.nextAt === null) end()
       else await supervisor.publish(container, 'StateExpire', { task: this, more: { expiresAt }, apply: end })
       failpoint('lease.told')
-      await container.save()
+      // Not awaited: a disk that is full must not keep it running. What was told is found again from the event.
+      supervisor.save(container)
     }
     if (idle && container.status === 'stopped' && !container.renewing) return
     try {

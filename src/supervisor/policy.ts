@@ -23,6 +23,8 @@ export class PolicyTask extends Task<ContainerView> {
       task: this,
       apply: () => {
         lifecycle.restartPolicy = this.#policy
+        // A run that has ended did so under the policy before.
+        if (container.run?.exit != null) lifecycle.restart.decidedFor = container.run.runId
         if (this.#policy.name === 'no' && lifecycle.restart.nextAt !== null) Object.assign(lifecycle.restart, { nextAt: null, reason: 'withdrawn' })
         armRestart(supervisor, container)
       }

@@ -35,7 +35,8 @@ export function decideRestart ({ policy, restart, runId, startedAt, exit, expire
   const lasted = startedAt === null || exit.reason === 'start-failed' ? 0 : (exitedAt - Date.parse(startedAt)) / 1000
   const attempts = (lasted >= resetAfter ? 0 : restart.attempts) + 1
   if (maxAttempts > 0 && attempts > maxAttempts) return no('gave-up')
-  const delay = Math.min(maxDelay, initialDelay * factor ** (attempts - 1)) * (1 + jitter * chance(`${runId} ${attempts}`))
+  // No delay stays none: times a power that has become infinite it would be no number.
+  const delay = (initialDelay === 0 ? 0 : Math.min(maxDelay, initialDelay * factor ** (attempts - 1))) * (1 + jitter * chance(`${runId} ${attempts}`))
   return { attempts, nextAt: new Date(exitedAt + delay * 1000).toISOString(), reason: unhealthy ? 'unhealthy' : failed ? 'failed' : 'exited' }
 }
 

@@ -41,6 +41,8 @@ export function armRestart (supervisor: Supervisor, container: Container): void 
 /** Somebody wants it stopped: no try follows until it is started by request. On disk before anything is done about it. */
 export async function standDown (supervisor: Supervisor, container: Container): Promise<void> {
   const { lifecycle } = container
+  // Also without a policy: one may be given before its end, or after.
+  lifecycle.restart.stopped = true
   if (lifecycle.restartPolicy === null && lifecycle.restart.nextAt === null && lifecycle.healthCheck?.onUnhealthy !== 'restart') return
   const pending = lifecycle.restart.nextAt !== null
   Object.assign(lifecycle.restart, { stopped: true, nextAt: null, ...(pending ? { reason: 'stopped' } : {}) })

@@ -61,6 +61,12 @@ async function load (supervisor: Supervisor, container: Container, path: string,
 
 /** Compares what was executed beside init with what the shim says, or wrote down; what was missed meanwhile is told. */
 export async function restoreExecs (supervisor: Supervisor, task: Task<unknown>, container: Container, reason: 'monitor-lost' | 'host-rebooted'): Promise<void> {
+  for (const process of container.processes.values()) {
+    if (process.isInit || process.exit === null) continue
+    // Told by a daemon that ended before the shim heard so: its place is free again.
+    process.handle = container.shim?.processes.find(process.id)
+    if (process.handle !== undefined) container.shim?.processes.acknowledge(process.handle)
+  }
   const open = [...container.starting.values(), ...container.processes.values()].filter((process) => !process.isInit && process.exit === null)
   await Promise.all(open.map(async (process) => {
     process.handle = container.shim?.processes.find(process.id)

@@ -47,8 +47,13 @@ export class SignalTask extends Task<void> {
       if (hasCode(error, 'ESRCH')) throw ended()
       throw error
     }
-    if (wake === true) await wakeUp(supervisor, this, container)
+    if (wake === true) {
+      // The signal is out. What stays frozen all the same is for the SIGKILL that follows, which thaws by another way.
+      await wakeUp(supervisor, this, container).catch((error: unknown) => {
+        supervisor.log.warn({ err: error, container: container.id }, 'a paused container could not be woken for its signal')
+      })
+    }
     // SIGKILL reaches a frozen process only when it is thawed (cgroup v1). For a process beside init the rest stays as it is.
-    else if (signal === 9 && target.isInit && container.run?.cgroup != null) await thaw(container.run.cgroup)
+    if (wake !== true && signal === 9 && target.isInit && container.run?.cgroup != null) await thaw(container.run.cgroup)
   }
 }

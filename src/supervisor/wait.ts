@@ -125,8 +125,7 @@ async function whenRemoved (supervisor: Supervisor, { containerId, runId, abort 
 async function nextExit (supervisor: Supervisor, { containerId, after, abort }: WaitInput): Promise<ExitRow | undefined> {
   const { journal } = supervisor.options
   const lookUp = async (): Promise<ExitRow | undefined> => (after === undefined ? undefined : await journal.exitAfter({ containerId, processId: 'init', runId: after }))
-  const container = supervisor.containers.get(containerId)
-  if (container !== undefined) {
+  for (let container = supervisor.containers.get(containerId); container !== undefined; container = supervisor.containers.get(containerId)) {
     // Watched before it is looked up: an exit in between is seen by one of them.
     const { happened, end } = supervisor.waits.watch(container, abort, (change) => change !== 'process-exited')
     try {
@@ -137,7 +136,8 @@ async function nextExit (supervisor: Supervisor, { containerId, after, abort }: 
       end()
     }
     const { run } = container
-    if (after === undefined && run?.exit != null && supervisor.containers.get(containerId) === container) return { runId: run.runId, processId: 'init', containerId, exit: run.exit }
+    // The exit of the very run that was named is not the next one: on to that.
+    if (run?.exit != null && run.runId !== after && supervisor.containers.get(containerId) === container) return { runId: run.runId, processId: 'init', containerId, exit: run.exit }
   }
   const found = await lookUp()
   if (found !== undefined) return found

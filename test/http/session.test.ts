@@ -1,6 +1,6 @@
 import t from 'tap'
 import { once } from 'node:events'
-import { readFile, stat, writeFile } from 'node:fs/promises'
+import { readFile, readdir, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { WebSocket } from 'ws'
 import { Daemon, trap } from '../support/daemon.ts'
@@ -43,6 +43,8 @@ t.test('a token becomes a cookie that scripts and other sites cannot have', asyn
   t.equal(byHeader.status, 201, 'the token in the header, without a body')
   t.match(await ask(address, 'POST', '/session', {}, { token: 'wrong' }), { status: 401 })
   t.match(await ask(address, 'POST', '/session'), { status: 401 })
+  t.match(await ask(address, 'POST', '/session', { 'idempotency-key': 'anybody' }), { status: 401 })
+  t.notOk((await readdir(join(daemon.root, 'idempotency')).catch(() => [])).length, 'nothing is kept for who has shown no token')
   t.match(await ask(address, 'POST', '/session', {}, { token: admin, more: 1 }), { status: 400 })
   t.match((await daemon.get('/session')).body, { via: 'socket', scope: 'admin' }, 'over the unix socket nobody is asked')
   t.notOk((await daemon.post('/session')).headers['set-cookie'])

@@ -169,7 +169,8 @@ FileFailure GatherAt(int parent, const char* name, const std::string& file, cons
   } else {
     result->there = true;
     const FileFailure failure = ReadAll(one.get(), path, UINT64_MAX, &result->text);
-    if (failure.error != 0 && !Gone(failure.error)) return failure;
+    // A threaded group has none of its own: those are listed above it (cgroup v2, "Threads").
+    if (failure.error != 0 && failure.error != EOPNOTSUPP && !Gone(failure.error)) return failure;
   }
   const dirent* entry;
   while ((entry = directory.Next()) != nullptr) {
