@@ -23,7 +23,7 @@ int record_write(const struct process *process) {
   char kills[24] = "null";
   if (record_path(process, temporary, sizeof temporary, ".tmp") < 0 || record_path(process, path, sizeof path, "") < 0) return ENAMETOOLONG;
   if (ending->oom_known) (void) snprintf(kills, sizeof kills, "%llu", (unsigned long long) ending->oom_kills);
-  /* A process id needs no escaping: its grammar has no character that does (args.c and shim.c see to it). */
+  /* A process id needs no escaping: its grammar has no character that does (requests.c sees to it). */
   int length = snprintf(text, sizeof text, "{\"processId\":\"%s\",\"pid\":%d,\"waitStatus\":%d,\"exitedAtNs\":\"%lld\",\"oomKills\":%s,\"outputComplete\":%s,\"started\":%s}\n",
     process->id, (int) ending->pid, ending->wait_status, (long long) ending->time_ns, kills, ending->output_complete ? "true" : "false", ending->started ? "true" : "false");
   int file = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);

@@ -3,29 +3,22 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "shim.h"
 
-enum { LISTENER = 4, REAPED_KEPT = 512, DRAIN_LIMIT = 1024 * 1024, SYNC_AFTER_MS = 1000 };
+enum { LISTENER = 4, SYNC_AFTER_MS = 1000 };
 
 static int epoll = -1;
 static int signals = -1;
 static bool quit;
 static int terms;
 static struct process *const init = processes;
-
-/* Children whose end was seen before anyone knew who they were: a process may die before its pid is read. */
-static struct { pid_t pid; int status; int64_t time_ns; } reaped[REAPED_KEPT];
-static unsigned reaped_count;
 
 char buffer[MOST_PAYLOAD];
 
@@ -46,204 +39,6 @@ void unwatch(int fd) {
   (void) epoll_ctl(epoll, EPOLL_CTL_DEL, fd, NULL); /* fails only for one that is not in the set */
 }
 
-static void describe_ending(const struct process *process, struct shim_packet *packet) {
-  const struct ending *ending = &process->ending;
-  packet->pid = process->pid;
-  packet->flags = (process->started ? FLAG_STARTED : 0) | (process->terminal ? FLAG_TERMINAL : 0);
-  if (!process->reaped) return;
-  packet->wait_status = ending->wait_status;
-  packet->time_ns = ending->time_ns;
-  packet->count = ending->oom_kills;
-  packet->flags |= (ending->output_complete ? FLAG_OUTPUT_COMPLETE : 0) | (ending->oom_known ? FLAG_OOM_KNOWN : 0);
-}
-
-/* With the process's pidfd while it lives. */
-static void tell(const struct process *process, struct shim_packet *packet, const char *payload, size_t length) {
-  connection_send(process, packet, process->reaped ? 0 : process->pid, payload, length);
-}
-
-static void tell_hello(void) {
-  for (unsigned slot = 1; slot < slots_used; slot++) {
-    const struct process *process = &processes[slot];
-    struct shim_packet packet = { .type = PACKET_PROCESS };
-    if (!process->used) continue;
-    describe_ending(process, &packet);
-    tell(process, &packet, process->id, strlen(process->id));
-  }
-  struct shim_packet packet = { .type = PACKET_HELLO };
-  describe_ending(init, &packet);
-  tell(init, &packet, NULL, 0);
-}
-
-static void tell_result(const struct process *process, int op, uint32_t tag, int wait_status, int error) {
-  struct shim_packet packet = { .type = PACKET_RESULT, .tag = tag, .op = op, .pid = process->pid, .wait_status = wait_status, .error = error, .time_ns = now_ns() };
-  connection_send(process, &packet, (op == OP_CREATE || op == OP_EXEC) && !process->reaped ? process->pid : 0, NULL, 0);
-}
-
-static void free_slot(struct process *process) {
-  struct shim_packet packet = { .type = PACKET_FREE };
-  connection_send(process, &packet, 0, NULL, 0);
-  process_free(process);
-}
-
-/* A slot is held until its exit is the journal's and its output has ended, whichever comes last. */
-static void maybe_free(struct process *process) {
-  if (process != init && process->used && process->acknowledged && output_ended(process)) free_slot(process);
-}
-
-void acknowledge(struct process *process) {
-  if (process != init && process->call.pid != 0) return;
-  process->acknowledged = true;
-  /* One that was another's child is never reaped here; the daemon saw its end. */
-  if (process != init) process->reaped = process->recorded = true;
-  maybe_free(process);
-}
-
-static void process_ended(struct process *process, int status, int64_t time_ns) {
-  struct shim_packet packet = { .type = PACKET_EXIT };
-  if (process == init) start_init_ended();
-  process->reaped = true;
-  process->state = STATE_EXITED;
-  bool out = drain(process, STREAM_STDOUT, DRAIN_LIMIT);
-  bool err = drain(process, STREAM_STDERR, DRAIN_LIMIT);
-  input_end(process);
-  struct ending *ending = &process->ending;
-  *ending = (struct ending) { .pid = process->pid, .wait_status = status, .time_ns = time_ns, .output_complete = !out && !err, .started = process->started };
-  ending->oom_known = oom_count(&ending->oom_kills);
-  ending->oom_kills -= ending->oom_known ? process->oom_before : 0;
-  process->recorded = record_write(process) == 0;
-  describe_ending(process, &packet);
-  tell(process, &packet, NULL, 0);
-  /* It cannot be let go any more; the runtime has the words for that. */
-  if (process == init && start_pending()) start_give_up();
-}
-
-/* The runtime that was to make a process has ended: true with the pid in it when it did. */
-static bool made(struct process *process, int status) {
-  char name[32];
-  char text[32];
-  close_inner(process);
-  console_close(process);
-  process->settled = true;
-  runtime_pid_file(process, name, sizeof name);
-  pid_t pid = read_file(name, text, sizeof text) > 0 ? (pid_t) strtol(text, NULL, 10) : 0;
-  if (status == 0 && pid > 0) {
-    process->pid = pid;
-    input_write(process);
-    return true;
-  }
-  /* A runtime that was ended after it had made the process: nobody is to be left behind. Only a child that is not reaped yet is sure to be meant. */
-  siginfo_t info;
-  if (process != init && pid > 0 && waitid(P_PID, (id_t) pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0) (void) kill(pid, SIGKILL);
-  /* What it said on the process's streams is not the process's: let the daemon read it as the runtime's words. */
-  process->state = STATE_CREATE_FAILED;
-  (void) drain(process, STREAM_STDOUT, DRAIN_LIMIT);
-  (void) drain(process, STREAM_STDERR, DRAIN_LIMIT);
-  input_end(process);
-  return false;
-}
-
-static void find_early_end(struct process *process) {
-  for (unsigned i = 0; i < reaped_count && i < REAPED_KEPT; i++) {
-    if (reaped[i].pid != process->pid) continue;
-    reaped[i].pid = 0;
-    process_ended(process, reaped[i].status, reaped[i].time_ns);
-    return;
-  }
-}
-
-static void create_ended(int status, uint32_t tag) {
-  if (made(init, status)) {
-    init->state = options.restore ? STATE_RUNNING : STATE_CREATED;
-    init->started = options.restore;
-    oom_open(init->pid);
-  }
-  tell_result(init, OP_CREATE, tag, status, 0);
-  if (init->pid > 0) find_early_end(init);
-}
-
-static void exec_ended(struct process *process, int status, uint32_t tag) {
-  if (!made(process, status)) {
-    tell_result(process, OP_EXEC, tag, status, 0);
-    free_slot(process);
-    return;
-  }
-  process->state = STATE_RUNNING;
-  process->started = true;
-  tell_result(process, OP_EXEC, tag, status, 0);
-  find_early_end(process);
-}
-
-void start_settled(uint32_t tag, int wait_status) {
-  if (wait_status == 0) {
-    init->started = true;
-    if (init->state == STATE_CREATED) init->state = STATE_RUNNING;
-    /* A short init may have been reaped before the runtime that started it. */
-    if (init->reaped) {
-      init->ending.started = true;
-      init->recorded = record_write(init) == 0;
-    }
-  }
-  tell_result(init, OP_START, tag, wait_status, 0);
-}
-
-static void call_ended(struct process *process, int status) {
-  struct call ended = process->call;
-  process->call = (struct call) { 0 };
-  if (ended.op == OP_CREATE) {
-    create_ended(status, ended.tag);
-    return;
-  }
-  if (ended.op == OP_EXEC) {
-    exec_ended(process, status, ended.tag);
-    return;
-  }
-  if (ended.op == OP_START) {
-    start_settled(ended.tag, status);
-    return;
-  }
-  if ((ended.op == OP_DELETE || ended.op == OP_DELETE_FORCE) && status == 0 && (init->pid == 0 || init->reaped)) init->state = STATE_DELETED;
-  tell_result(init, ended.op, ended.tag, status, 0);
-}
-
-static bool starting(void) {
-  for (unsigned slot = 0; slot < slots_used; slot++) {
-    if (processes[slot].used && !processes[slot].settled) return true;
-  }
-  return false;
-}
-
-static void child_ended(pid_t pid, int status) {
-  for (unsigned slot = 0; slot < slots_used; slot++) {
-    struct process *process = &processes[slot];
-    if (!process->used) continue;
-    if (pid == process->call.pid) {
-      call_ended(process, status);
-      return;
-    }
-    if (pid == process->pid && !process->reaped) {
-      process_ended(process, status, now_ns());
-      return;
-    }
-  }
-  if (!starting()) return;
-  unsigned place = reaped_count++ % REAPED_KEPT;
-  reaped[place].pid = pid;
-  reaped[place].status = status;
-  reaped[place].time_ns = now_ns();
-}
-
-/* Reaps whatever has ended; as subreaper the shim is the parent of all that the container leaves behind. */
-static void reap(void) {
-  for (;;) {
-    int status;
-    pid_t pid = waitpid(-1, &status, WNOHANG);
-    if (pid < 0 && errno == EINTR) continue;
-    if (pid <= 0) return;
-    child_ended(pid, status);
-  }
-}
-
 static void on_signal(void) {
   struct signalfd_siginfo info;
   while (read(signals, &info, sizeof info) == sizeof info) {
@@ -253,61 +48,6 @@ static void on_signal(void) {
     if (init->pid > 0 && !init->reaped) (void) kill(init->pid, terms > 1 ? SIGKILL : SIGTERM); /* not reaped, so the pid is its own */
   }
   reap();
-}
-
-static void call_runtime(int op, uint32_t tag) {
-  int err = runtime_error_file(init);
-  const int streams[3] = { -1, err, err };
-  int error = runtime_start(init, op, tag, streams);
-  if (err >= 0) close(err);
-  if (error != 0) tell_result(init, op, tag, 0, error);
-}
-
-void start_by_runtime(uint32_t tag) {
-  if (init->call.pid != 0) tell_result(init, OP_START, tag, 0, EBUSY);
-  else call_runtime(OP_START, tag);
-}
-
-void start_op(int op, uint32_t tag) {
-  if (init->call.pid != 0 || start_pending()) {
-    tell_result(init, op, tag, 0, EBUSY);
-    return;
-  }
-  if (op != OP_START && op != OP_DELETE && op != OP_DELETE_FORCE) {
-    tell_result(init, op, tag, 0, EINVAL);
-    return;
-  }
-  if (op == OP_START && start_begin(init, tag)) return;
-  call_runtime(op, tag);
-}
-
-/* Runs the runtime that is to make the process; 0 or an errno. */
-static int make(struct process *process, int op, uint32_t tag, bool with_input) {
-  if (!starting()) reaped_count = 0;
-  process->settled = false;
-  int error = open_streams(process, with_input);
-  if (error != 0) return error;
-  int err = process->terminal ? runtime_error_file(process) : -1;
-  const int own[3] = { -1, err, err };
-  error = runtime_start(process, op, tag, process->terminal ? own : process->inner);
-  if (err >= 0) close(err);
-  return error;
-}
-
-void exec_begin(struct process *process, const struct shim_packet *packet, const char *id, struct window window) {
-  if (init->pid == 0 || init->reaped) {
-    struct shim_packet refusal = { .type = PACKET_RESULT, .tag = packet->tag, .op = OP_EXEC, .error = ESRCH, .slot = packet->slot };
-    connection_send(NULL, &refusal, 0, NULL, 0);
-    return;
-  }
-  process_begin(process, id, (packet->flags & FLAG_TERMINAL) != 0, window);
-  if (!oom_count(&process->oom_before)) process->oom_before = 0;
-  int error = make(process, OP_EXEC, packet->tag, (packet->flags & FLAG_NO_INPUT) == 0);
-  if (error == 0) return;
-  process->settled = true;
-  process->state = STATE_CREATE_FAILED;
-  tell_result(process, OP_EXEC, packet->tag, 0, error);
-  free_slot(process);
 }
 
 void may_quit(void) {
@@ -346,13 +86,6 @@ static void set_up(void) {
   watch(signals, FROM_SIGNAL, init, EPOLLIN);
   watch(LISTENER, FROM_LISTENER, init, EPOLLIN);
   watch(connection, FROM_CONNECTION, init, EPOLLIN);
-}
-
-static void create(void) {
-  int error = make(init, OP_CREATE, 0, true);
-  if (error == 0) return;
-  (void) made(init, -1);
-  tell_result(init, OP_CREATE, 0, 0, error);
 }
 
 static bool must_last(const struct process *process) {

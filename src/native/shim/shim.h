@@ -116,6 +116,7 @@ void process_begin(struct process *process, const char *id, bool terminal, struc
 /* Gives all back that a slot holds. */
 void process_free(struct process *process);
 bool output_ended(const struct process *process);
+enum { DRAIN_LIMIT = 1024 * 1024 }; /* bytes that are taken of a stream at its process's end */
 /* Moves what the process wrote into its log; false once the stream has ended. */
 bool drain(struct process *process, int stream, size_t limit);
 /* Returns 0 or an errno. */
@@ -182,14 +183,38 @@ void start_abort(void);
 int start_patience(void);
 void start_overdue(void);
 
-/* shim.c */
+/* tell.c */
+void tell_hello(void);
+void tell_ending(const struct process *process);
+/* Of an op: as wait(2) gave the runtime's end, or an errno. */
+void tell_result(const struct process *process, int op, uint32_t tag, int wait_status, int error);
+
+/* ops.c */
+void create(void);
 void start_op(int op, uint32_t tag);
 /* A start has come to its end, with the wait status that a runtime would have had. */
 void start_settled(uint32_t tag, int wait_status);
 /* Lets the runtime do what start.c could not. */
 void start_by_runtime(uint32_t tag);
 void exec_begin(struct process *process, const struct shim_packet *packet, const char *id, struct window window);
+/* Runs the runtime that is to make the process; 0 or an errno. */
+int make(struct process *process, int op, uint32_t tag, bool with_input);
+/* The runtime that was to make a process has ended: true with the pid in it when it did. */
+bool made(struct process *process, int status);
+void call_ended(struct process *process, int status);
+
+/* ends.c */
+void reap(void);
+void child_ended(pid_t pid, int status);
+/* A process may have been reaped before its pid was known. */
+void find_early_end(struct process *process);
+/* Those of before a process begins to be made are not its own. */
+void forget_early_ends(void);
 void acknowledge(struct process *process);
+void maybe_free(struct process *process);
+void free_slot(struct process *process);
+
+/* shim.c */
 void may_quit(void);
 enum source { FROM_SIGNAL, FROM_LISTENER, FROM_CONNECTION, FROM_STDOUT, FROM_STDERR, FROM_CONSOLE, FROM_STDIN, FROM_START };
 void watch(int fd, enum source source, const struct process *process, uint32_t events);

@@ -143,7 +143,6 @@ static void forget(void) {
   for (unsigned slot = 0; slot < SLOTS; slot++) if (processes[slot].used) process_free(&processes[slot]);
   memset(processes, 0, 8 * sizeof processes[0]);
   slots_used = 0;
-  reaped_count = 0;
   quit = false;
 }
 
