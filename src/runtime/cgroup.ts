@@ -1,5 +1,5 @@
-import { readFile, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { readFile, readdir, rmdir, writeFile } from 'node:fs/promises'
+import { basename, join } from 'node:path'
 import { hasCode } from '../errors.ts'
 import { fileSteps } from './files.ts'
 
@@ -86,5 +86,31 @@ export async function thaw (cgroup: ContainerCgroup): Promise<void> {
     await writeFile(join(cgroup.freezer, file), value)
   } catch (error) {
     if (!hasCode(error, 'ENOENT') && !hasCode(error, 'ENODEV')) throw error
+  }
+}
+
+/**
+ * Removes the groups of a run, by its name for the runtime: those that are known, and those that a runtime makes below the daemon's own where
+ * nothing else is said. One that still has processes stays.
+ */
+export async function removeGroups (runtimeId: string, mounts: CgroupMounts, known: ContainerCgroup | null): Promise<void> {
+  const groups = new Set(Object.values(known?.directories ?? {}))
+  const own = await readFile('/proc/self/cgroup', 'utf8')
+  for (const line of own.split('\n')) {
+    const [, controllers, ...rest] = line.split(':')
+    if (controllers === undefined) continue
+    const mount = controllers === '' ? mounts.v2 : mounts.v1.get(controllers.split(',')[0] ?? '')
+    if (mount !== undefined) groups.add(join(mount, rest.join(':'), runtimeId))
+  }
+  for (const group of groups) if (basename(group) === runtimeId) await removeGroup(group)
+}
+
+/** rmdir(2) from below, since a group's files cannot be removed, and go with it. */
+async function removeGroup (group: string): Promise<void> {
+  try {
+    for (const entry of await readdir(group, { withFileTypes: true })) if (entry.isDirectory()) await removeGroup(join(group, entry.name))
+    await rmdir(group)
+  } catch (error) {
+    if (!['ENOENT', 'ENODEV', 'EBUSY', 'ENOTEMPTY'].some((code) => hasCode(error, code))) throw error
   }
 }

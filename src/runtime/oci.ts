@@ -30,7 +30,7 @@ export async function describeRuntime (name: string): Promise<RuntimeInfo | unde
     return undefined
   }
   const ask = async (argument: string): Promise<string> =>
-    await execute(path, [argument], { timeout: 5000, maxBuffer: 1024 * 1024 }).then(({ stdout }) => stdout, () => '')
+    await execute(path, [argument], { timeout: 5000, killSignal: 'SIGKILL', maxBuffer: 1024 * 1024 }).then(({ stdout }) => stdout, () => '')
   const [version, features] = await Promise.all([ask('--version'), ask('features')])
   let parsed: unknown = null
   try {

@@ -5,7 +5,7 @@ import type { EventType, ContainerView } from '../schemas/index.ts'
 import { thaw, type ContainerCgroup } from '../runtime/cgroup.ts'
 import { freeze, freezerState, unfrozen } from '../runtime/cgroup-freezer.ts'
 import type { Container, RunRecord } from '../runtime/container.ts'
-import { callRuntime } from './runtime-call.ts'
+import { callRuntime, stateByRuntime } from './runtime-call.ts'
 import type { Supervisor } from './supervisor.ts'
 import { Task, type TaskContext } from './task.ts'
 
@@ -59,6 +59,7 @@ export class PauseTask extends Task<ContainerView> {
     const group = freezerOf(run)
     if (group === undefined) {
       await callRuntime(supervisor, this, container, ['pause'])
+      await expectState(supervisor, this, container, run, 'paused')
       return
     }
     this.step = 'waiting for its processes to freeze'
@@ -78,6 +79,14 @@ export class PauseTask extends Task<ContainerView> {
     if (group !== undefined) await thaw(group)
     else await callRuntime(supervisor, this, container, ['resume']).catch((error: unknown) => { supervisor.log.warn({ err: error, container: container.id }, 'a pause that failed could not be undone') })
   }
+}
+
+/** A success of the runtime's pause or resume is believed when its `state` agrees. */
+export async function expectState (supervisor: Supervisor, task: Task<unknown>, container: Container, run: RunRecord, expected: 'paused' | 'running'): Promise<void> {
+  const step = expected === 'paused' ? 'runtime pause' : 'runtime resume'
+  const state = await stateByRuntime(supervisor, task, container, run.runtimePath)
+  if (state === expected) return
+  throw new LongshoreError('runtime_crashed', `${step}: the runtime reported success, but ${state === undefined ? 'does not tell the state of the container' : `then said that the container is ${state}`}`, { extra: { step } })
 }
 
 function paused (container: Container, run: RunRecord): void {

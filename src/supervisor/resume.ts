@@ -4,8 +4,8 @@ import type { ContainerView } from '../schemas/index.ts'
 import { freeze, thawAndWait } from '../runtime/cgroup-freezer.ts'
 import type { Container, RunRecord } from '../runtime/container.ts'
 import { armHealth } from './health.ts'
-import { freezeLimit, freezerOf } from './pause.ts'
-import { callRuntime } from './runtime-call.ts'
+import { expectState, freezeLimit, freezerOf } from './pause.ts'
+import { callRuntime, stateByRuntime } from './runtime-call.ts'
 import type { Supervisor } from './supervisor.ts'
 import { Task, type TaskContext } from './task.ts'
 
@@ -51,7 +51,14 @@ export class ResumeTask extends Task<ContainerView> {
 async function thawRun (supervisor: Supervisor, task: Task<unknown>, container: Container, run: RunRecord): Promise<void> {
   const group = freezerOf(run)
   if (group === undefined) {
-    await callRuntime(supervisor, task, container, ['resume'])
+    try {
+      await callRuntime(supervisor, task, container, ['resume'])
+    } catch (error) {
+      // It may have done it before it failed: then it is done, and has to be told.
+      if (await stateByRuntime(supervisor, task, container, run.runtimePath) === 'running') return
+      throw error
+    }
+    await expectState(supervisor, task, container, run, 'running')
     return
   }
   task.step = 'waiting for its processes to thaw'

@@ -1,12 +1,13 @@
 import { mkdir } from 'node:fs/promises'
-import { basename, join } from 'node:path'
-import { LongshoreError, hasCode } from '../errors.ts'
+import { basename } from 'node:path'
+import { LongshoreError } from '../errors.ts'
 import { failpoint } from '../failpoints.ts'
-import { processesOf } from '../runtime/cgroup.ts'
+import { processesOf, removeGroups } from '../runtime/cgroup.ts'
 import type { Container } from '../runtime/container.ts'
 import { exists, removeTree } from '../runtime/files.ts'
 import type { Shim } from '../runtime/shim.ts'
 import { killAll } from './kill.ts'
+import { deleteByForce, isUnusable, stateByRuntime } from './runtime-call.ts'
 import type { Supervisor } from './supervisor.ts'
 import type { Task } from './task.ts'
 
@@ -52,6 +53,8 @@ export async function tearDown (supervisor: Supervisor, task: Task<unknown>, con
   if (!done) await deleteDirectly(supervisor, task, container)
   failpoint('teardown.deleted')
   if (run.cgroup !== null && run.exit === null) await killAll(supervisor, container)
+  // A runtime that was killed before it had written its state knows nothing of the groups that it made.
+  if (!done) await removeGroups(container.runtimeId, supervisor.options.cgroups, run.cgroup)
   if (shim !== undefined && !shim.gone) {
     task.step = 'waiting for the shim to end'
     shim.acknowledge()
@@ -76,27 +79,19 @@ async function deleteDirectly (supervisor: Supervisor, task: Task<unknown>, cont
   if (run === null) return
   // The directory went with a reboot, perhaps; the runtime's log is to be written somewhere.
   await mkdir(container.runDir, { recursive: true, mode: 0o700 })
-  const call = async (...command: string[]): Promise<number | null> => {
-    task.step = `runtime ${command[0] ?? ''}`
-    const { watch } = supervisor.options
-    const args = [...container.globalArgs, ...command, container.runtimeId]
-    const { process: token } = await watch.monitor.run({ path: run.runtimePath, args, env: Object.entries(process.env).map(([name, value]) => `${name}=${value ?? ''}`), stdio: join(container.runDir, 'runtime.err') })
-    const timer = setTimeout(() => { try { watch.monitor.signal(token, 9) } catch { /* it has ended */ } }, container.timeout * 1000)
-    const status = await watch.ended(token)
-    clearTimeout(timer)
-    return status
-  }
   try {
-    if (await call('delete', '--force') === 0 && !await exists(container.runtimeDir)) return
+    if (await deleteByForce(supervisor, task, container, run.runtimePath) && !await exists(container.runtimeDir)) return
   } catch (error) {
     // A runtime that cannot even be executed never made anything.
-    if (run.pid === null && ['ENOENT', 'ENOEXEC', 'EACCES'].some((code) => hasCode(error, code))) return
+    if (run.pid === null && isUnusable(error)) return
     throw error
   }
-  if (await call('state') !== 0) {
+  const state = await stateByRuntime(supervisor, task, container, run.runtimePath)
+  if (state === 'none') {
     // Of a runtime that was killed in the middle, its state's directory may still be there, with a mount in it that its own delete stumbles over.
     await removeTree(container.runtimeDir)
     return
   }
-  throw new LongshoreError('runtime_failed', `runtime delete: the runtime still knows ${container.runtimeId} after delete --force`, { extra: { step: 'runtime delete' } })
+  const why = state === undefined ? 'it cannot be found out whether the runtime still knows' : 'the runtime still knows'
+  throw new LongshoreError('runtime_failed', `runtime delete: ${why} ${container.runtimeId} after delete --force`, { extra: { step: 'runtime delete' } })
 }

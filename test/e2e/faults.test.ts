@@ -1,47 +1,11 @@
 /** What goes wrong below the daemon: a runtime that hangs or fails, a shim that is killed, memory that runs out. */
-import t, { type Test } from 'tap'
+import t from 'tap'
 import { spawnSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { readFile, readdir, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Daemon, trap } from '../support/daemon.ts'
-
-/** runc, except that the file `fault` may name a subcommand and what it does instead. */
-const runtimeScript = `#!/bin/sh
-read -r what how < "$(dirname "$0")/fault" 2>/dev/null
-for command; do case $command in create | start | delete | state | kill) break ;; esac; done
-if [ "$command" = "$what" ]; then
-  case $how in
-    hang) exec sleep 1000 ;;
-    fail) echo 'told to fail' >&2; exit 1 ;;
-    crash) kill -SEGV $$ ;;
-    garbage) head -c 100000 /dev/urandom; head -c 100000 /dev/urandom >&2; exit 1 ;;
-    lie) exit 0 ;;
-    late) sleep 0.3 ;;
-  esac
-fi
-exec runc "$@"
-`
-
-async function faulty (t: Test, ...args: string[]): Promise<{ daemon: Daemon, fault: (what?: string) => Promise<void> }> {
-  const daemon = await Daemon.prepare()
-  t.teardown(async () => await daemon.destroy())
-  const runtime = join(daemon.directory, 'runtime')
-  await writeFile(runtime, runtimeScript, { mode: 0o755 })
-  await daemon.launch(['--runtime', runtime, ...args])
-  return { daemon, fault: async (what) => what === undefined ? await rm(join(daemon.directory, 'fault')) : await writeFile(join(daemon.directory, 'fault'), `${what}\n`) }
-}
-
-async function nothingLeft (t: Test, daemon: Daemon): Promise<void> {
-  t.same(await daemon.shims(), [], 'no shim')
-  t.same(await readdir(join(daemon.state, 'runs')), [], 'no run directory')
-  t.same(await readdir(join(daemon.root, 'containers')), [], 'no container directory')
-  t.same(await readdir(join(daemon.state, 'runtime')).catch(() => []), [], 'nothing of the runtime')
-}
-
-async function alive (pid: number | undefined): Promise<boolean> {
-  return !/^gone|\) Z /.test(await readFile(`/proc/${pid ?? 0}/stat`, 'utf8').catch(() => 'gone'))
-}
+import { alive, faulty, nothingLeft } from '../support/faulty.ts'
 
 t.test('a runtime that hangs in create is ended; the answer names the step, and nothing is left', async (t) => {
   const { daemon, fault } = await faulty(t, '--start-timeout', '0.5')

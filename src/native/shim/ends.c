@@ -60,6 +60,13 @@ static void process_ended(struct process *process, int status, int64_t time_ns) 
   if (process == init && start_pending()) start_give_up();
 }
 
+bool ended_early(pid_t pid) {
+  for (unsigned i = 0; i < reaped_count && i < REAPED_KEPT; i++) {
+    if (reaped[i].pid == pid) return true;
+  }
+  return false;
+}
+
 void find_early_end(struct process *process) {
   for (unsigned i = 0; i < reaped_count && i < REAPED_KEPT; i++) {
     if (reaped[i].pid != process->pid) continue;

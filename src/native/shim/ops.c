@@ -10,6 +10,14 @@
 static struct process *const init = processes;
 
 /* The runtime that was to make a process has ended: true with the pid in it when it did. */
+/* A runtime may name any process; one that lives is believed to be the container's if it is the shim's child, as it has become by the end
+ * of its maker. Another's would be signalled and killed in its place. */
+static bool is_stranger(pid_t pid) {
+  siginfo_t info;
+  if (waitid(P_PID, (id_t) pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 || ended_early(pid)) return false;
+  return kill(pid, 0) == 0 || errno == EPERM;
+}
+
 bool made(struct process *process, int status) {
   char name[32];
   char text[32];
@@ -18,7 +26,7 @@ bool made(struct process *process, int status) {
   process->settled = true;
   runtime_pid_file(process, name, sizeof name);
   pid_t pid = read_file(name, text, sizeof text) > 0 ? (pid_t) strtol(text, NULL, 10) : 0;
-  if (status == 0 && pid > 0) {
+  if (status == 0 && pid > 0 && !is_stranger(pid)) {
     process->pid = pid;
     input_write(process);
     return true;

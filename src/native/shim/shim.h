@@ -207,6 +207,7 @@ void call_ended(struct process *process, int status);
 void reap(void);
 void child_ended(pid_t pid, int status);
 /* A process may have been reaped before its pid was known. */
+bool ended_early(pid_t pid);
 void find_early_end(struct process *process);
 /* Those of before a process begins to be made are not its own. */
 void forget_early_ends(void);
