@@ -2,7 +2,9 @@ import { readFile, mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Client, Metadata, credentials } from '@grpc/grpc-js'
 import { loadSync, type MessageTypeDefinition } from '@grpc/proto-loader'
-import { Exits, Server, processesWith, type Engine, type Kind, type Listener } from './engine.ts'
+import type { Engine, Exits, Kind } from './engine.ts'
+import { processesWith } from './processes.ts'
+import { serve } from './server.ts'
 
 const namespace = new Metadata()
 namespace.set('containerd-namespace', 'bench')
@@ -18,11 +20,8 @@ function codec (name: string): { encode: (value: object) => Buffer, decode: (byt
 export function containerd (runtime: string, directory: string, bundles: Record<Kind, string>): Engine {
   const home = join(directory, 'containerd')
   const socket = join(home, 'c.sock')
-  const exits = new Exits()
   const pids = new Map<string, number>()
   let client: Client | undefined
-  let server: Server | undefined
-  let stopReading = (): void => {}
   const specs = new Map<Kind, Buffer>()
 
   const call = async <T> (method: string, request: string, response: string, value: object): Promise<T> => await new Promise((resolve, reject) => {
@@ -37,14 +36,45 @@ export function containerd (runtime: string, directory: string, bundles: Record<
     stream?.on('error', () => {}) // it ends with the daemon
     return () => stream?.cancel()
   }
-  const up = async (): Promise<void> => {
-    server = await Server.spawn(home, 'containerd', ['--config', join(home, 'config.toml')])
-    client = new Client(`unix://${socket}`, credentials.createInsecure())
-    await server.ready(async () => await call('version.v1.Version/Version', 'Empty', 'VersionResponse', {}))
+  const version = async (): Promise<string> => (await call<{ version: string }>('version.v1.Version/Version', 'Empty', 'VersionResponse', {})).version
+  const remove = async (id: string): Promise<void> => {
+    const deleted = async (): Promise<boolean> => await call('tasks.v1.Tasks/Delete', 'DeleteTaskRequest', 'DeleteResponse', { containerId: id }).then(() => true, () => false)
+    // An exit event may come some milliseconds before the task can be deleted; what still runs is killed.
+    for (let tries = 0; !await deleted(); tries++) {
+      if (tries === 50) throw new Error('the task could not be deleted')
+      await call('tasks.v1.Tasks/Kill', 'KillRequest', 'Empty', { containerId: id, signal: 9, all: true }).catch(() => {})
+      await new Promise((resolve) => setTimeout(resolve, tries))
+    }
+    await call('containers.v1.Containers/Delete', 'DeleteContainerRequest', 'Empty', { id })
+    pids.delete(id)
   }
-  const engine: Engine = {
-    name: `containerd (${runtime})`,
-    notes: 'no seccomp, the same bundle; its root directory is bound for each task; events are not stored',
+  const create = async (id: string, kind: Kind): Promise<void> => {
+    const options = runtime === 'runc' ? {} : { options: { typeUrl: 'containerd.runc.v1.Options', value: binaryName(runtime) } }
+    await call('containers.v1.Containers/Create', 'CreateContainerRequest', 'CreateContainerResponse',
+      { container: { id, runtime: { name: 'io.containerd.runc.v2', ...options }, spec: { typeUrl: 'types.containerd.io/opencontainers/runtime-spec/1/Spec', value: specs.get(kind) } } })
+    const rootfs = [{ type: 'bind', source: join(bundles[kind], 'rootfs'), options: ['rbind', 'ro'] }]
+    const { pid } = await call<{ pid: number }>('tasks.v1.Tasks/Create', 'CreateTaskRequest', 'CreateTaskResponse', { containerId: id, rootfs })
+    pids.set(id, pid)
+  }
+  const begin = async (id: string): Promise<void> => { await call('tasks.v1.Tasks/Start', 'StartRequest', 'StartResponse', { containerId: id }) }
+  const served = serve({
+    home,
+    program: 'containerd',
+    args: ['--config', join(home, 'config.toml')],
+    connect: () => { client = new Client(`unix://${socket}`, credentials.createInsecure()) },
+    disconnect: () => client?.close(),
+    answers: async () => await version(),
+    read,
+    containers: async () => {
+      const { tasks } = await call<{ tasks: { id: string, containerId: string }[] }>('tasks.v1.Tasks/List', 'ListTasksRequest', 'ListTasksResponse', {})
+      return tasks.map(({ id, containerId }) => (containerId === '' ? id : containerId))
+    },
+    remove
+  })
+  return {
+    ...served,
+    name: 'containerd',
+    notes: 'no seccomp, the same bundle; its root directory is bound for each task; events are not stored; its 100 readers share one connection',
     start: async () => {
       await mkdir(home, { recursive: true })
       await writeFile(join(home, 'config.toml'), `version = 2\nroot = "${home}/root"\nstate = "${home}/state"\ndisabled_plugins = ["io.containerd.grpc.v1.cri"]\n[grpc]\n  address = "${socket}"\n[ttrpc]\n  address = "${socket}.ttrpc"\n`)
@@ -53,56 +83,19 @@ export function containerd (runtime: string, directory: string, bundles: Record<
         config.root.path = 'rootfs'
         specs.set(kind, Buffer.from(JSON.stringify(config)))
       }
-      await up()
-      stopReading = await read(exits)
+      await served.start()
     },
-    stop: async () => {
-      stopReading()
-      const { tasks } = await call<{ tasks: { id: string, containerId: string }[] }>('tasks.v1.Tasks/List', 'ListTasksRequest', 'ListTasksResponse', {})
-      for (const { id, containerId } of tasks) await engine.remove(containerId === '' ? id : containerId)
-      client?.close()
-      await server?.end()
-    },
-    version: async () => (await call<{ version: string }>('version.v1.Version/Version', 'Empty', 'VersionResponse', {})).version,
-    create: async (id, kind) => {
-      const options = runtime === 'runc' ? {} : { options: { typeUrl: 'containerd.runc.v1.Options', value: binaryName(runtime) } }
-      await call('containers.v1.Containers/Create', 'CreateContainerRequest', 'CreateContainerResponse',
-        { container: { id, runtime: { name: 'io.containerd.runc.v2', ...options }, spec: { typeUrl: 'types.containerd.io/opencontainers/runtime-spec/1/Spec', value: specs.get(kind) } } })
-      const rootfs = [{ type: 'bind', source: join(bundles[kind], 'rootfs'), options: ['rbind', 'ro'] }]
-      const { pid } = await call<{ pid: number }>('tasks.v1.Tasks/Create', 'CreateTaskRequest', 'CreateTaskResponse', { containerId: id, rootfs })
-      pids.set(id, pid)
-    },
-    begin: async (id) => { await call('tasks.v1.Tasks/Start', 'StartRequest', 'StartResponse', { containerId: id }) },
-    launch: async (id, kind) => { await engine.create(id, kind); await engine.begin(id) },
-    exited: async (id) => await exits.of(id),
-    remove: async (id) => {
-      const deleted = async (): Promise<boolean> => await call('tasks.v1.Tasks/Delete', 'DeleteTaskRequest', 'DeleteResponse', { containerId: id }).then(() => true, () => false)
-      if (!await deleted()) {
-        const exit = exits.of(id)
-        await call('tasks.v1.Tasks/Kill', 'KillRequest', 'Empty', { containerId: id, signal: 9, all: true })
-        await exit
-        if (!await deleted()) throw new Error('the task could not be deleted')
-      }
-      await call('containers.v1.Containers/Delete', 'DeleteContainerRequest', 'Empty', { id })
-      pids.delete(id)
-    },
+    version,
+    create,
+    begin,
+    launch: async (id, kind) => { await create(id, kind); await begin(id) },
+    remove,
     pid: async (id) => pids.get(id) ?? 0,
     signal: async (id) => { await call('tasks.v1.Tasks/Kill', 'KillRequest', 'Empty', { containerId: id, signal: 28 }) },
-    processes: async () => await processesWith(home),
-    restart: async () => {
-      stopReading()
-      await server?.end('SIGKILL')
-      client?.close()
-      await up()
-      await call('tasks.v1.Tasks/List', 'ListTasksRequest', 'ListTasksResponse', {})
-      stopReading = await read(exits)
-    },
-    listen: async (): Promise<Listener> => {
-      const told = new Exits()
-      return { close: await read(told), exited: async (id) => await told.of(id) }
-    }
+    signalRequest: undefined,
+    signallers: async () => await processesWith(home),
+    processes: async () => await processesWith(home)
   }
-  return engine
 }
 
 /** The shim's options (containerd.runc.v1.Options): field 6, binary_name. */

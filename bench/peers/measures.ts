@@ -1,44 +1,23 @@
-import { readFile } from 'node:fs/promises'
-import { pss, type Engine } from '../engines/engine.ts'
-import { rate, timed } from './statistics.ts'
+import autocannon from 'autocannon'
+import type { Engine } from '../engines/engine.ts'
+import { machineCpu, pss } from '../engines/processes.ts'
+import { cpuTime, repeat, samples, timed } from '../support/figures.ts'
+import { add, type Figures } from './figures.ts'
 
-/** the figures of one engine: for each of them, one value a round, so that rounds of two engines are paired */
-export type Figures = Record<string, number[]>
-
-export type Sizes = { lives: number, kills: number, signals: number, many: number }
+export type Sizes = {
+  lives: number
+  kills: number
+  signals: number
+  /** numbers of running containers beside which all is measured again, growing */
+  many: number[]
+  /** seconds that an engine has to start all of those */
+  fill: number
+}
 
 let serial = 0
-const fresh = (): string => `b${process.pid}-${serial++}`
-
-function add (figures: Figures, name: string, value: number): void {
-  (figures[name] ??= []).push(value)
-}
-
-async function mean (times: number, work: () => Promise<unknown>): Promise<number> {
-  let sum = 0
-  for (let i = 0; i < times; i++) sum += await timed(work)
-  return sum / times
-}
-
-/** create, start, exit event and delete, each by itself; and the whole as a user would have it. ms. */
-export async function lifecycle (engine: Engine, figures: Figures, { lives }: Sizes): Promise<void> {
-  const phases = { create: 0, start: 0, 'start → exit event': 0, delete: 0 }
-  for (let i = 0; i < lives; i++) {
-    const id = fresh()
-    phases.create += await timed(async () => await engine.create(id, 'true'))
-    const exit = engine.exited(id)
-    const began = performance.now()
-    await engine.begin(id)
-    phases.start += performance.now() - began
-    await exit
-    phases['start → exit event'] += performance.now() - began
-    phases.delete += await timed(async () => await engine.remove(id))
-  }
-  for (const [name, sum] of Object.entries(phases)) add(figures, `${name}, ms`, sum / lives)
-  const before = await busy()
-  add(figures, 'life, ms', await mean(lives, async () => await life(engine)))
-  add(figures, 'CPU of the machine for a life, ms', (await busy() - before) / lives)
-}
+export const prefix = `b${process.pid}-`
+const fresh = (): string => `${prefix}${serial++}`
+const pause = async (seconds: number): Promise<void> => await new Promise((resolve) => setTimeout(resolve, seconds * 1000))
 
 async function life (engine: Engine): Promise<void> {
   const id = fresh()
@@ -48,20 +27,43 @@ async function life (engine: Engine): Promise<void> {
   await engine.remove(id)
 }
 
-/** Milliseconds of CPU that the whole machine has spent (proc(5), /proc/stat, in hundredths of a second). */
-async function busy (): Promise<number> {
-  const [user = 0, nice = 0, system = 0, , , irq = 0, softirq = 0] = (/^cpu +(.*)$/m.exec(await readFile('/proc/stat', 'utf8'))?.[1] ?? '').split(' ').map(Number)
-  return (user + nice + system + irq + softirq) * 10
+/** The whole as a user would have it, and its CPU; then create, start, exit event and delete each by itself. ms. */
+async function lifecycle (engine: Engine, figures: Figures, { lives }: Sizes): Promise<void> {
+  const before = await machineCpu()
+  const times = await samples(lives, Infinity, async () => await life(engine))
+  add(figures, 'lifeCpu', (await machineCpu() - before) / lives)
+  add(figures, 'life', times)
+  const phases = { create: [] as number[], start: [] as number[], startToExit: [] as number[], remove: [] as number[] }
+  for (let i = 0; i < Math.ceil(lives / 2); i++) {
+    const id = fresh()
+    phases.create.push(await timed(async () => await engine.create(id, 'true')))
+    const exit = engine.exited(id)
+    const began = performance.now()
+    await engine.begin(id)
+    phases.start.push(performance.now() - began)
+    await exit
+    phases.startToExit.push(performance.now() - began)
+    phases.remove.push(await timed(async () => await engine.remove(id)))
+  }
+  for (const [key, values] of Object.entries(phases)) add(figures, key, values)
 }
 
-export async function throughput (engine: Engine, figures: Figures, { lives }: Sizes): Promise<void> {
-  for (const width of [1, 4, 16]) add(figures, `lives a second, ${width} at once`, await rate(Math.max(lives, width * 2), width, async () => await life(engine)))
+/** Lives a second with so many at a time; none of them is cut off. */
+async function throughput (engine: Engine, figures: Figures, { lives }: Sizes): Promise<void> {
+  for (const width of [1, 4, 16]) {
+    let left = Math.max(lives, 2 * width)
+    const count = left
+    const seconds = await timed(async () => await Promise.all(Array.from({ length: width }, async () => {
+      while (left-- > 0) await life(engine)
+    }))) / 1000
+    add(figures, `lives${width}`, count / seconds)
+  }
 }
 
-/** kill -9 of init to the exit event, ms: each kill is a value. */
-export async function exit (engine: Engine, figures: Figures, { kills }: Sizes): Promise<void> {
+/** kill -9 of init to the exit event, ms. */
+async function killed (engine: Engine, count: number, seconds = Infinity): Promise<number[]> {
   const values: number[] = []
-  for (let i = 0; i < kills; i++) {
+  await samples(count, seconds, async () => {
     const id = fresh()
     const told = engine.exited(id)
     await engine.launch(id, 'sleep')
@@ -71,65 +73,55 @@ export async function exit (engine: Engine, figures: Figures, { kills }: Sizes):
       await told
     }))
     await engine.remove(id)
-  }
-  values.sort((a, b) => a - b)
-  add(figures, 'kill → exit event, ms p50', values[Math.floor(values.length / 2)] ?? NaN)
-  add(figures, 'kill → exit event, ms max', values.at(-1) ?? NaN)
+  })
+  return values
 }
 
-export async function signal (engine: Engine, figures: Figures, { signals }: Sizes): Promise<void> {
+async function exit (engine: Engine, figures: Figures, { kills }: Sizes): Promise<void> {
+  add(figures, 'exit', await killed(engine, kills))
+}
+
+/** Works on a container that runs, and ends it. */
+async function withOne (engine: Engine, work: (id: string) => Promise<void>): Promise<void> {
   const id = fresh()
   const exited = engine.exited(id)
   await engine.launch(id, 'sleep')
-  const values: number[] = []
-  for (let i = 0; i < signals; i++) values.push(await timed(async () => await engine.signal(id)))
-  values.sort((a, b) => a - b)
-  add(figures, 'signal, ms p50', values[Math.floor(values.length / 2)] ?? NaN)
-  for (const width of [1, 4, 16]) add(figures, `signals a second, ${width} at once`, await rate(signals * width, width, async () => await engine.signal(id)))
-  await end(engine, id, exited)
-}
-
-async function end (engine: Engine, id: string, exited: Promise<void>): Promise<void> {
-  const pid = await engine.pid(id)
-  process.kill(pid, 'SIGKILL')
+  await work(id)
+  process.kill(await engine.pid(id), 'SIGKILL')
   await exited
   await engine.remove(id)
 }
 
-async function weight (engine: Engine): Promise<number> {
-  let sum = 0
-  for (const pid of await engine.processes()) sum += await pss(pid)
-  return sum
+const connections = 8
+
+/** One after another from this process; then over 8 connections for a second, with the CPU that each cost the one who answers. */
+async function signal (engine: Engine, figures: Figures, { signals }: Sizes): Promise<void> {
+  await withOne(engine, async (id) => {
+    add(figures, 'signal', await samples(signals, 3, async () => await engine.signal(id)))
+    const answering = await engine.signallers()
+    const cpu = async (): Promise<number> => (await Promise.all(answering.map(async (pid) => await cpuTime(pid).catch(() => 0)))).reduce((sum, value) => sum + value, 0)
+    const before = await cpu()
+    const began = performance.now()
+    const count = await load(engine, id)
+    add(figures, 'signalRate', count / (performance.now() - began) * 1000)
+    add(figures, 'signalCpu', (await cpu() - before) / count * 1000)
+  })
 }
 
-/** The PSS of daemon and helpers, idle and for each running container; and how a killed daemon comes back to them. */
-export async function memory (engine: Engine, figures: Figures, { many }: Sizes): Promise<void> {
-  const idle = await weight(engine)
-  add(figures, 'idle, PSS MiB', idle / 1024)
-  const running = await fill(engine, many)
-  add(figures, `for each of ${many} running, PSS KiB`, (await weight(engine) - idle) / many)
-  // The figures again with them running: what the others cost.
-  add(figures, `life beside ${many} running, ms`, await mean(5, async () => await life(engine)))
-  if (engine.restart !== undefined) add(figures, `kill -9 of the daemon → back, ${many} running, ms`, await timed(engine.restart))
-  await Promise.all(Array.from({ length: 8 }, async () => {
-    for (let id = running.pop(); id !== undefined; id = running.pop()) await engine.remove(id)
-  }))
+/** A second of signals; returns how many. */
+async function load (engine: Engine, id: string): Promise<number> {
+  const request = engine.signalRequest?.(id)
+  if (request === undefined) return await repeat(1, connections, async () => await engine.signal(id))
+  const { socketPath, path, body } = request
+  const { requests, non2xx, errors } = await autocannon({ url: `http://localhost${path}`, socketPath, method: 'POST', connections, duration: 1, ...(body === undefined ? {} : { body, headers: { 'content-type': 'application/json' } }) })
+  if (non2xx > 0 || errors > 0) throw new Error(`of ${requests.total} signals ${non2xx} were refused, ${errors} failed`)
+  return requests.total
 }
 
-async function fill (engine: Engine, count: number): Promise<string[]> {
-  const ids = Array.from({ length: count }, fresh)
-  const left = [...ids]
-  await Promise.all(Array.from({ length: 4 }, async () => {
-    for (let id = left.pop(); id !== undefined; id = left.pop()) await engine.launch(id, 'sleep')
-  }))
-  return ids
-}
-
-/** One exit to 100 readers of events: ms until the first, the middle and the last of them has it. */
-export async function fanout (engine: Engine, figures: Figures, { kills }: Sizes): Promise<void> {
-  const { listen } = engine
-  if (listen === undefined) return
-  const readers = await Promise.all(Array.from({ length: 100 }, async () => await listen()))
+/** One exit to 100 readers of events: ms until the middle and the last of them has it. */
+async function fanout (engine: Engine, figures: Figures, { kills }: Sizes): Promise<void> {
+  const readers = []
+  for (let i = 0; i < 100; i++) readers.push(await engine.listen())
   const middles: number[] = []
   const lasts: number[] = []
   for (let i = 0; i < kills; i++) {
@@ -147,10 +139,60 @@ export async function fanout (engine: Engine, figures: Figures, { kills }: Sizes
     await engine.remove(id)
   }
   for (const reader of readers) reader.close()
-  middles.sort((a, b) => a - b)
-  lasts.sort((a, b) => a - b)
-  add(figures, 'kill → middle of 100 readers, ms', middles[Math.floor(middles.length / 2)] ?? NaN)
-  add(figures, 'kill → last of 100 readers, ms', lasts[Math.floor(lasts.length / 2)] ?? NaN)
+  add(figures, 'fanoutMiddle', middles)
+  add(figures, 'fanoutLast', lasts)
 }
 
-export const measures = { lifecycle, throughput, exit, signal, fanout, memory }
+/** PSS of daemon and helpers, KiB. */
+async function weight (engine: Engine): Promise<number> {
+  const sizes = await Promise.all((await engine.processes()).map(pss))
+  return sizes.reduce((sum, size) => sum + size, 0)
+}
+
+/** What all costs beside those that run: memory for each, a life, an exit, a signal; and a killed daemon's way back to them. */
+async function many (engine: Engine, figures: Figures, { many, fill, signals }: Sizes): Promise<void> {
+  // From a daemon that is as fresh as the one after each restart below, but has done its first work.
+  await engine.restart?.()
+  await life(engine)
+  await pause(2)
+  let base = await weight(engine)
+  let running = 0
+  const end = performance.now() + fill * 1000
+  for (const target of many) {
+    await Promise.all(Array.from({ length: 4 }, async () => {
+      while (running < target && performance.now() < end) {
+        running++
+        await engine.launch(fresh(), 'sleep')
+      }
+    }))
+    const short = running < target
+    const note = short ? `at ${running}: as many as it started in ${fill} s` : undefined
+    await pause(2)
+    if (engine.restart !== undefined) add(figures, `each@${target}`, (await weight(engine) - base) / running, note)
+    add(figures, `life@${target}`, await samples(20, 3, async () => await life(engine)), note)
+    add(figures, `exit@${target}`, await killed(engine, 20, 3), note)
+    await withOne(engine, async (id) => add(figures, `signal@${target}`, await samples(signals, 1, async () => await engine.signal(id)), note))
+    if (engine.restart !== undefined) {
+      const before = await weight(engine)
+      add(figures, `restart@${target}`, await timed(engine.restart), note)
+      // The new daemon is smaller than the old one by what that had grown otherwise.
+      await pause(2)
+      base += await weight(engine) - before
+    }
+    if (short) break
+  }
+  await engine.clear()
+}
+
+/** Right after its start. */
+async function idle (engine: Engine, figures: Figures): Promise<void> {
+  if (engine.restart === undefined) return
+  await pause(3)
+  add(figures, 'idle', await weight(engine) / 1024)
+}
+
+/** In the order in which they are done. */
+export const measures = { idle, lifecycle, throughput, exit, signal, fanout, many }
+
+/** Those that are done once, however many rounds there are. */
+export const once: string[] = ['idle', 'many']

@@ -7,11 +7,35 @@ export function quantile (values: number[], q: number): number {
 
 export const median = (values: number[]): number => quantile(values, 0.5)
 
+/** How far the middle half of them spreads: first and third quarter. */
+export const spread = (values: number[]): [number, number] => [quantile(values, 0.25), quantile(values, 0.75)]
+
+/** A number in a table: three digits that mean something; a dash for none. */
+export const short = (value: number): string => (Number.isNaN(value) ? '–' : value >= 100 ? Math.round(value).toLocaleString('en-US') : value >= 10 ? value.toFixed(1) : value.toFixed(2))
+
 /** Milliseconds that the work takes. */
 export async function timed (work: () => Promise<unknown>): Promise<number> {
   const began = performance.now()
   await work()
   return performance.now() - began
+}
+
+/** Does it over and over, `width` at a time, for so many seconds; returns how often. */
+export async function repeat (seconds: number, width: number, work: () => Promise<unknown>): Promise<number> {
+  const end = performance.now() + seconds * 1000
+  let done = 0
+  await Promise.all(Array.from({ length: width }, async () => {
+    for (; performance.now() < end; done++) await work()
+  }))
+  return done
+}
+
+/** Milliseconds of each of `count` pieces of work, fewer where they take longer than `seconds` in all. */
+export async function samples (count: number, seconds: number, work: () => Promise<unknown>): Promise<number[]> {
+  const values: number[] = []
+  const end = performance.now() + seconds * 1000
+  while (values.length < count && (values.length === 0 || performance.now() < end)) values.push(await timed(work))
+  return values
 }
 
 /** Linux counts CPU time for processes in ticks of 10 ms (sysconf(_SC_CLK_TCK)). */
