@@ -1,4 +1,4 @@
-import { readFile, readdir, rm, rmdir } from 'node:fs/promises'
+import { readFile, readdir, rm, rmdir, statfs } from 'node:fs/promises'
 import { join } from 'node:path'
 import { processesWith } from '../engines/processes.ts'
 import { prefix } from './measures.ts'
@@ -42,6 +42,20 @@ async function there (): Promise<Set<string>> {
 
 export const before = async (): Promise<Before> => ({ groups: await groups(), networks: await networks(), files: await there() })
 
+/** What statfs(2) says of a tmpfs. */
+const tmpfs = 0x01021994
+
+/**
+ * crun makes directories where the unified hierarchy would be mounted, also when it is not (as its runs here need it): what
+ * is on the directory below a mount point stays for good, and is no group.
+ */
+async function isGroup (path: string): Promise<boolean> {
+  return (await statfs(path)).type !== tmpfs
+}
+
+/** as many of them as are named */
+const shown = 10
+
 /** What there is of processes, mounts, groups and networks that was not there before. Empty parents of groups and known files are removed and not named. */
 export async function leftBehind (earlier: Before, directory: string): Promise<string[]> {
   const left: string[] = []
@@ -49,10 +63,14 @@ export async function leftBehind (earlier: Before, directory: string): Promise<s
   for (const point of await mountsBelow(directory)) left.push(`mount ${point}`)
   for (const group of await groups()) {
     if (earlier.groups.has(group)) continue
+    if (!await isGroup(group)) {
+      await rm(group, { recursive: true, force: true })
+      continue
+    }
     if (!parents.includes(group.split('/').at(-1) ?? '')) left.push(`group ${group}`)
     else await rmdir(group).catch(() => {}) // one that is not empty is named by what is in it
   }
   for (const network of await networks()) if (!earlier.networks.has(network)) left.push(network)
   for (const path of await there()) if (!earlier.files.has(path)) await rm(path, { recursive: true, force: true }).catch(() => {})
-  return left
+  return left.length > shown ? [...left.slice(0, shown), `and ${left.length - shown} more`] : left
 }
