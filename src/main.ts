@@ -13,6 +13,7 @@ import { findCgroups } from './runtime/cgroup.ts'
 import { Watch } from './runtime/watch.ts'
 import { buildServer, listen } from './server.ts'
 import { streamMetrics } from './stream-metrics.ts'
+import { settle } from './settle.ts'
 import { due } from './supervisor/due.ts'
 import { endOrphans } from './supervisor/orphans.ts'
 import { Reconciler } from './supervisor/reconcile.ts'
@@ -75,17 +76,19 @@ const tokens = new Tokens(config.tokenFile, (token) => {
   process.stderr.write(`longshored: the first admin token, shown only now; ${config.tokenFile} keeps its hash: ${token}\n`)
 })
 if (config.listen !== undefined) await tokens.open()
-const app = await buildServer({ config, supervisor, journal, hub, metrics, tokens, version, idempotencyDirectory: join(config.root, 'idempotency'), logger: log })
+const { app, warm } = await buildServer({ config, supervisor, journal, hub, metrics, tokens, version, idempotencyDirectory: join(config.root, 'idempotency'), logger: log })
 const listening = await listen(app, config)
 log.info({ socket: config.socket, address: listening.address, version }, 'longshored listens')
 
 const reconciler = new Reconciler(supervisor, config.reconcileInterval)
 
+const settling = new AbortController()
 let stopping = false
 /** Streams end, tasks under way finish, the journal is closed; containers and their shims go on. */
 async function stop (signal: string): Promise<void> {
   if (stopping) return
   stopping = true
+  settling.abort()
   log.info({ signal }, 'longshored stops; containers go on')
   sdNotify('STOPPING=1')
   supervisor.ready = false
@@ -122,3 +125,11 @@ sdNotify('READY=1')
 // Whoever asks waits for the answer; nobody else does.
 void supervisor.criu.status()
 await endOrphans(supervisor, orphans)
+await warm()
+await settle({
+  busy: () => supervisor.queued > 0 || supervisor.runtimeCalls > 0,
+  collectBeside: async () => await journal.collectGarbage(),
+  signal: settling.signal
+}).catch((error: unknown) => {
+  if (!stopping) log.warn({ err: error }, 'memory of the start could not be given back')
+})

@@ -4,7 +4,6 @@ import http from 'node:http'
 import net from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import AjvCompiler from '@fastify/ajv-compiler'
 import cookie from '@fastify/cookie'
 import { fastifySSE } from '@fastify/sse'
 import swagger from '@fastify/swagger'
@@ -22,6 +21,7 @@ import { noteRoutes, problemHandlers, sendProblem } from './http/problem.ts'
 import { Sessions } from './http/sessions.ts'
 import { tcpServer } from './http/tcp.ts'
 import type { Tokens } from './http/tokens.ts'
+import { Validators } from './http/validators.ts'
 import type { Metrics } from './metrics.ts'
 import { checkpointRoutes } from './routes/checkpoints.ts'
 import { containerRoutes } from './routes/containers.ts'
@@ -66,10 +66,10 @@ const shared = [
 
 const measured = [schemas.Pressure, schemas.Stats, schemas.StatsList, schemas.HostProcess, schemas.HostProcessList]
 
-/** The HTTP application: everything but the sockets it listens on. */
-export async function buildServer (parts: ServerParts): Promise<FastifyInstance> {
+/** The HTTP application: everything but the sockets it listens on. `warm`: makes ahead what the first requests would wait for. */
+export async function buildServer (parts: ServerParts): Promise<{ app: FastifyInstance, warm: () => Promise<void> }> {
   const { config, supervisor, journal, hub, metrics, tokens, version, idempotencyDirectory, logger } = parts
-  const validator = AjvCompiler()
+  const validators = new Validators()
   const sampler = new Sampler()
   const containerMetrics = new ContainerMetrics({ sampler, containers: () => supervisor.containers.values(), limit: config.metricsContainers })
   const app = Fastify({
@@ -96,15 +96,7 @@ export async function buildServer (parts: ServerParts): Promise<FastifyInstance>
       compilersFactory: {
         // What is answered is made from the same types that the schemas give, so nothing has to be left out or turned on its way.
         buildSerializer: () => () => JSON.stringify,
-        // Bodies are taken as they are, since coercion turns null into "" and 0; what comes in a URL is always text.
-        buildValidator: (externalSchemas: Parameters<typeof validator>[0], options: { customOptions?: object } = {}) => {
-          const make = (coerceTypes: false | 'array'): ReturnType<typeof validator> => validator(externalSchemas, {
-            ...options,
-            customOptions: { ...options.customOptions, coerceTypes, removeAdditional: false, useDefaults: false, allErrors: false, allowUnionTypes: true, validateSchema: false }
-          })
-          const [strict, coercing] = [make(false), make('array')]
-          return ((route: { httpPart?: string }) => (route.httpPart === 'body' ? strict : coercing)(route as never)) as never
-        }
+        buildValidator: validators.build as never
       }
     }
   })
@@ -176,7 +168,7 @@ export async function buildServer (parts: ServerParts): Promise<FastifyInstance>
   await app.register(sessionRoutes, { guard, sessions, remote: (request: FastifyRequest) => remote.has(request.raw) })
   await app.register(systemRoutes, { supervisor, metrics, containerMetrics, version })
   await app.ready()
-  return app
+  return { app, warm: async () => await validators.warm() }
 }
 
 const upgradable = /^\/containers\/[^/?]+(?:\/processes\/[^/?]+)?\/attach\/?(?:$|\?)/

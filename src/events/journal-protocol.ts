@@ -44,6 +44,7 @@ export type Request = { id: number } & (
   | { op: 'exit', containerId: string, runId?: string, processId: string }
   | { op: 'exitAfter', containerId: string, runId: string, processId: string }
   | { op: 'trim' }
+  | { op: 'collect' }
   | { op: 'renew', reason: string }
   | { op: 'close' }
 )

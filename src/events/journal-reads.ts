@@ -78,6 +78,11 @@ export abstract class JournalReads implements Bounds {
     return exitRow(await this.ask({ op: 'exitAfter', ...options }) as StoredExit | undefined)
   }
 
+  /** Gives back memory of the thread that only its start needed. */
+  async collectGarbage (): Promise<void> {
+    await this.ask({ op: 'collect' })
+  }
+
   /** The newest exit that is told and not in the database, where that cannot be written. */
   async #told (matches: (exit: NonNullable<Append['exit']>) => boolean): Promise<ExitRow | undefined> {
     const found = this.ahead?.exits().find(matches)

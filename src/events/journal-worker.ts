@@ -6,6 +6,7 @@ import { Entry, reasonOf, type Form } from './entry.ts'
 import { labelsMatch } from './labels.ts'
 import type { Append, Failure, Opened, Reply, Request, StoredBytes, StoredPage, StoredRow, Trimmed, WorkerData } from './journal-protocol.ts'
 import { toldOnly } from './once.ts'
+import { collectGarbage } from './garbage.ts'
 import { isDamage, openStore, setAside, setMeta, usedBytes, type Store } from './journal-store.ts'
 
 const { path, bootId, retainEvents, retainDays, retainBytes, checkAtOnce, lane, left } = workerData as WorkerData
@@ -208,6 +209,7 @@ async function answer (request: Request): Promise<unknown> {
     case 'exit': return request.runId === undefined ? sql.exitOfContainer.get(request.containerId, request.processId) : sql.exitOfRun.get(request.runId, request.processId)
     case 'exitAfter': return sql.exitAfter.get({ container: request.containerId, run: request.runId, process: request.processId })
     case 'trim': return trim()
+    case 'collect': return collectGarbage()
     case 'renew':
       store.db.close()
       return await begin(request.reason)

@@ -44,7 +44,7 @@ export async function makeApi (args: string[] = []): Promise<Api> {
     observe: metrics.observe
   })
   supervisor.ready = true
-  const app = await buildServer({ config, supervisor, journal, hub, metrics, tokens: new Tokens(config.tokenFile, () => {}), version: '0.0.0', idempotencyDirectory: join(directory, 'idempotency'), logger: log })
+  const { app } = await buildServer({ config, supervisor, journal, hub, metrics, tokens: new Tokens(config.tokenFile, () => {}), version: '0.0.0', idempotencyDirectory: join(directory, 'idempotency'), logger: log })
   return {
     app,
     supervisor,

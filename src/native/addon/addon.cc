@@ -14,6 +14,7 @@
 #include "fanout.h"
 #include "file_errand.h"
 #include "mapped_file.h"
+#include "memory.h"
 #include "monitor.h"
 #include "read_files.h"
 #include "unique_fd.h"
@@ -76,6 +77,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("fileSteps", Napi::Function::New<FileSteps>(env));
   exports.Set("now", Napi::Function::New<Now>(env));
   exports.Set("FileSet", FileSet::Define(env));
+  exports.Set("releaseMemory", Napi::Function::New<ReleaseMemory>(env));
   exports.Set("readSets", Napi::Function::New<ReadSets>(env));
   return exports;
 }
