@@ -12,15 +12,17 @@
 
 #include "shim.h"
 
-enum { LISTENER = 4, SYNC_AFTER_MS = 1000 };
+enum { LISTENER = 4, REST_AFTER_MS = 1000, SYNC_AFTER_MS = 1000 };
 
 static int epoll = -1;
 static int signals = -1;
 static bool quit;
+static bool restless = true; /* something has happened since memory was given back */
 static int terms;
 static struct process *const init = processes;
 
-char buffer[MOST_PAYLOAD];
+/* On pages of its own, so that they can be given back. */
+_Alignas(4096) char buffer[MOST_PAYLOAD];
 
 static bool set_watch(int how, int fd, enum source source, const struct process *process, uint32_t events) {
   struct epoll_event event = { .events = events, .data.u32 = (uint32_t) source | slot_of(process) << 8 };
@@ -97,8 +99,9 @@ static int sooner(int one, int other) {
   return other < 0 || (one >= 0 && one < other) ? one : other;
 }
 
-/* Milliseconds until exits must be made lasting or a start is overdue, or -1. */
+/* Milliseconds until there is something to do unasked, or -1: exits must be made lasting, a start is overdue, or it is time to rest. */
 static int patience(void) {
+  if (restless) return sooner(REST_AFTER_MS, start_patience());
   for (unsigned slot = 0; slot < slots_used; slot++) {
     if (must_last(&processes[slot])) return sooner(SYNC_AFTER_MS, start_patience());
   }
@@ -106,6 +109,8 @@ static int patience(void) {
 }
 
 static void on_silence(void) {
+  give_back();
+  restless = false;
   for (unsigned slot = 0; slot < slots_used; slot++) {
     struct process *process = &processes[slot];
     if (!must_last(process)) continue;
@@ -155,6 +160,7 @@ int main(int argc, char **argv) {
     int count = epoll_wait(epoll, events, 8, patience());
     if (count < 0 && errno != EINTR) die(SYSTEM_ERROR, "epoll_wait");
     if (count == 0) on_silence();
+    else restless = true;
     start_overdue();
     for (int i = 0; i < count; i++) {
       /* One of them may have freed the slot of another. */

@@ -215,6 +215,9 @@ void acknowledge(struct process *process);
 void maybe_free(struct process *process);
 void free_slot(struct process *process);
 
+/* rest.c: gives memory back that only work needs; the buffer's bytes are gone after it. */
+void give_back(void);
+
 /* shim.c */
 void may_quit(void);
 enum source { FROM_SIGNAL, FROM_LISTENER, FROM_CONNECTION, FROM_STDOUT, FROM_STDERR, FROM_CONSOLE, FROM_STDIN, FROM_START };
