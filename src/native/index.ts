@@ -7,8 +7,11 @@ export type MonitorEvent =
   | { kind: 'packet', token: number, packet: Uint8Array, pidfd: number | null }
   /** a connection ended; it is out of the set, and drop() frees it */
   | { kind: 'hangup', token: number }
-  /** a process ended; it is out of the set. The status is as wait(2) gives it, null where the kernel does not tell */
-  | { kind: 'exit', token: number, status: number | null }
+  /**
+   * a process ended. The status is as wait(2) gives it, null where the kernel does not tell. When `final` it is out of the set; else it is
+   * another's child that has not been reaped yet: once it is, that is told in another event, with its status (Linux 6.15)
+   */
+  | { kind: 'exit', token: number, status: number | null, final: boolean }
   /** the memory group's count of OOM kills went up to this */
   | { kind: 'oom', token: number, count: number }
 
@@ -85,7 +88,7 @@ function decode (numbers: Float64Array, packets: Uint8Array): MonitorEvent[] {
     const [kind, token = 0, first = 0, second = 0, third = 0] = numbers.subarray(at, at + groupSize)
     if (kind === 0) events.push({ kind: 'packet', token, packet: packets.subarray(second, second + third), pidfd: first === 0 ? null : first })
     else if (kind === 1) events.push({ kind: 'hangup', token })
-    else if (kind === 2) events.push({ kind: 'exit', token, status: first === 1 ? second : null })
+    else if (kind === 2) events.push({ kind: 'exit', token, status: first === 1 ? second : null, final: third === 1 })
     else events.push({ kind: 'oom', token, count: first })
   }
   return events

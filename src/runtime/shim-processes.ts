@@ -1,5 +1,6 @@
 import { LongshoreError, hasCode } from '../errors.ts'
 import type { ExitFacts } from './exit.ts'
+import { LastWord, reapLimit } from './last-word.ts'
 import { encodePacket, encodeWindow, packetType, shimFlag, shimOp, shimState, slotCount, type ShimPacket } from './shim-protocol.ts'
 import type { RuntimeResult } from './shim.ts'
 import type { Watch } from './watch.ts'
@@ -49,6 +50,8 @@ export class ShimProcess {
   giveUp: (error: Error) => void = () => {}
   readonly #watch: Watch
   #pidfd: number | undefined
+  #ended = false
+  readonly #lastWord = new LastWord()
   #timer: NodeJS.Timeout | undefined
 
   constructor (watch: Watch, slot: number, id: string) {
@@ -61,7 +64,7 @@ export class ShimProcess {
 
   /** pidfd_send_signal(2); throws with code ESRCH when it has ended. */
   signal (signal: number): void {
-    if (this.#pidfd === undefined) throw Object.assign(new Error('the process has ended'), { code: 'ESRCH' })
+    if (this.#pidfd === undefined || this.#ended) throw Object.assign(new Error('the process has ended'), { code: 'ESRCH' })
     this.#watch.monitor.signal(this.#pidfd, signal)
   }
 
@@ -97,8 +100,12 @@ export class ShimProcess {
     this.#pidfd = token
     this.#watch.on(token, (event) => {
       if (event.kind !== 'exit') return
-      this.#watch.drop(token)
-      this.#pidfd = undefined
+      if (this.#lastWord.hear(event)) {
+        this.#watch.drop(token)
+        this.#pidfd = undefined
+      }
+      if (this.#ended) return
+      this.#ended = true
       this.#expectExit()
     })
   }
@@ -107,6 +114,12 @@ export class ShimProcess {
     clearTimeout(this.#timer)
     this.#watch.drop(this.#pidfd)
     this.#pidfd = undefined
+    this.#lastWord.close()
+  }
+
+  /** Of one that has ended, or was killed: the status that the kernel tells once it has been reaped, null when it does not. */
+  async lastStatus (): Promise<number | null> {
+    return this.#pidfd === undefined ? this.#lastWord.status : await this.#lastWord.within(reapLimit)
   }
 
   #expectExit (): void {

@@ -1,6 +1,7 @@
 import { hasCode } from '../errors.ts'
 import { shimPath, type ProbeResult } from '../native/index.ts'
 import type { ExitFacts } from './exit.ts'
+import { LastWord, reapLimit } from './last-word.ts'
 import { ShimConnection } from './shim-connection.ts'
 import { ShimProcesses, exitFacts } from './shim-processes.ts'
 import { encodePacket, packetType, shimFlag, shimOp, shimState, type ShimPacket } from './shim-protocol.ts'
@@ -64,6 +65,7 @@ export class Shim {
   readonly processes: ShimProcesses
   #init: number | undefined
   #initStatus: number | null | undefined
+  readonly #lastWord = new LastWord()
   #exit: ExitFacts | undefined
   #tag = 0
   #gone = false
@@ -194,13 +196,13 @@ export class Shim {
 
   /** pidfd_send_signal(2) to init; throws with code ESRCH when it has ended. */
   signalInit (signal: number): void {
-    if (this.#init === undefined) throw Object.assign(new Error('init has ended'), { code: 'ESRCH' })
+    if (this.#init === undefined || this.#initStatus !== undefined) throw Object.assign(new Error('init has ended'), { code: 'ESRCH' })
     this.#watch.monitor.signal(this.#init, signal)
   }
 
   /** Whether somebody answers on a port in init's network namespace; see Monitor.probe(). Throws with code ESRCH when it has ended. */
   async probe (options: { pid: number, port: number, path?: string, milliseconds: number }): Promise<ProbeResult> {
-    if (this.#init === undefined) throw Object.assign(new Error('init has ended'), { code: 'ESRCH' })
+    if (this.#init === undefined || this.#initStatus !== undefined) throw Object.assign(new Error('init has ended'), { code: 'ESRCH' })
     return await this.#watch.monitor.probe({ ...options, process: this.#init })
   }
 
@@ -221,6 +223,7 @@ export class Shim {
     this.#watch.drop(this.#init)
     this.#watch.drop(this.#process)
     this.#init = undefined
+    this.#lastWord.close()
   }
 
   #op (op: number): Promise<RuntimeResult> {
@@ -277,8 +280,11 @@ export class Shim {
     this.#init = pidfd
     this.#watch.on(pidfd, (event) => {
       if (event.kind !== 'exit') return
-      this.#watch.drop(pidfd)
-      this.#init = undefined
+      if (this.#lastWord.hear(event)) {
+        this.#watch.drop(pidfd)
+        this.#init = undefined
+      }
+      if (this.#initStatus !== undefined) return
       this.#initStatus = event.status
       this.onInitEnded(event.status)
     })
@@ -293,12 +299,17 @@ export class Shim {
 
   /** True while init's pidfd is held, so that its end will be seen. */
   get initWatched (): boolean {
-    return this.#init !== undefined
+    return this.#init !== undefined && this.#initStatus === undefined
   }
 
-  /** The status that the kernel told of init's end: undefined while it lives, null when it ended unseen. */
+  /** The status that the kernel told of init's end: undefined while it lives, null when it ended unseen, or has not been reaped yet. */
   get initStatus (): number | null | undefined {
     return this.#initStatus
+  }
+
+  /** Of init that has ended: the status that the kernel tells once it has been reaped, null when it does not. */
+  async lastInitStatus (): Promise<number | null> {
+    return this.#initStatus ?? (this.#init === undefined ? this.#lastWord.status : await this.#lastWord.within(reapLimit))
   }
 
   #over (): void {

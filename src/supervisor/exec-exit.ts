@@ -86,7 +86,8 @@ async function execLost (process: Process): Promise<ExitFacts> {
   const record = process.directory === undefined ? undefined : await readExitRecord(process.directory, process.id)
   if (record !== undefined) return record
   kill(process)
-  return { waitStatus: null, exitedAtNs: nowNs(), oomKills: null, outputComplete: false, reason: 'monitor-lost' }
+  const known = await process.handle?.lastStatus() ?? null
+  return { waitStatus: known, exitedAtNs: nowNs(), oomKills: null, outputComplete: false, reason: 'monitor-lost' }
 }
 
 function kill (process: Process): void {

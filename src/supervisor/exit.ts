@@ -93,7 +93,7 @@ async function shimLost (supervisor: Supervisor, container: Container, report: (
       // Its end is still to come: shim.onInitEnded calls again. Without a pidfd for init nothing will.
       if (shim.initWatched && shim.initStatus === undefined) return
     }
-    const known = shim?.initStatus ?? null
+    const known = await shim?.lastInitStatus() ?? null
     report({ waitStatus: known, exitedAtNs: nowNs(), oomKills: null, outputComplete: false, reason: 'monitor-lost' })
   } catch (error) {
     supervisor.log.error({ err: error, container: container.id }, 'the container without a shim could not be ended')

@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync } from 'node:fs'
 import { mkdir, rmdir, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { release, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import { lockFile, Monitor, sdNotify, type MonitorEvent } from '../../src/native/index.ts'
@@ -33,7 +33,7 @@ const shell = async (monitor: Monitor, script: string): Promise<{ pid: number, p
 t.test('the end of a process is seen with its status', async (t) => {
   const { monitor, until } = watcher()
   const seven = await shell(monitor, 'exit 7')
-  t.same(await until('exit', 1), [{ kind: 'exit', token: seven.process, status: 7 << 8 }])
+  t.same(await until('exit', 1), [{ kind: 'exit', token: seven.process, status: 7 << 8, final: true }])
   const slept = await monitor.run({ path: '/bin/sleep', args: ['100'], env: [], stdio })
   t.equal(monitor.size, 1)
   monitor.signal(slept.process, 0)
@@ -54,6 +54,21 @@ t.test("a stranger's process is watched too, and Node reaps its own", async (t) 
   const [[, signal]] = await Promise.all([once(child, 'exit'), until('exit', 1)])
   t.ok(signal === 'SIGKILL' || signal === null)
   t.throws(() => monitor.openProcess(2 ** 22 - 1), { code: 'ESRCH', syscall: 'pidfd_open' })
+  monitor.close()
+})
+
+const [major = 0, minor = 0] = release().split('.').map(Number)
+t.test("of another's child the status is told once that one has reaped it", { skip: major > 6 || (major === 6 && minor >= 15) ? false : 'the kernel does not keep it' }, async (t) => {
+  const { monitor, until } = watcher()
+  const go = join(directory, 'go')
+  const parent = spawn('/bin/sh', ['-c', `(while [ ! -e ${go} ]; do :; done; exit 42) & echo $!; read x; wait`])
+  const [line] = await once(parent.stdout, 'data') as [Buffer]
+  const token = monitor.openProcess(Number(line.toString()))
+  await writeFile(go, '')
+  t.same(await until('exit', 1), [{ kind: 'exit', token, status: null, final: false }], 'nobody has reaped it')
+  parent.stdin.end('\n')
+  t.same((await until('exit', 2))[1], { kind: 'exit', token, status: 42 << 8, final: true })
+  t.equal(monitor.size, 0)
   monitor.close()
 })
 

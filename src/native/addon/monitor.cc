@@ -103,6 +103,7 @@ std::vector<napi_value> Arguments(Napi::Env env, const std::vector<Notice>& batc
       case Notice::Type::kExit:
         group[2] = notice.status.has_value() ? 1 : 0;
         group[3] = notice.status.value_or(0);
+        group[4] = notice.final ? 1 : 0;
         break;
       case Notice::Type::kOom:
         group[2] = static_cast<double>(notice.count);

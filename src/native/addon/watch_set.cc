@@ -5,10 +5,12 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/utsname.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <system_error>
@@ -53,6 +55,18 @@ std::optional<int> StatusOf(int pidfd, bool reap) {
   return std::nullopt;
 }
 
+// Whether the kernel keeps the status of a process that was reaped for those who hold its pidfd; there is no other way to ask.
+bool KeepsStatus() {
+  static const bool keeps = [] {
+    utsname name{};
+    int major = 0;
+    int minor = 0;
+    if (uname(&name) != 0 || std::sscanf(name.release, "%d.%d", &major, &minor) != 2) return false;
+    return major > 6 || (major == 6 && minor >= 15);
+  }();
+  return keeps;
+}
+
 // The field oom_kill of memory.oom_control (v1) or memory.events (v2).
 std::optional<uint64_t> OomKills(int fd) {
   char text[1024];
@@ -93,6 +107,15 @@ void WatchSet::Unwatch(Entry* entry) {
   entry->watched = false;
   // Fails only for a descriptor that is not in the set, which is what is wanted.
   (void)epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, entry->fd.get(), nullptr);
+}
+
+// A stranger that has ended is a zombie until its parent reaps it, and the kernel tells its status only then: a pidfd hangs up at
+// that moment (Linux 6.9), a hang-up is told without being asked for (epoll_ctl(2)), and the status is kept (Linux 6.15).
+bool WatchSet::AwaitReaped(uint32_t token, const Entry* entry) {
+  if (entry->kind != Kind::kProcess || !KeepsStatus()) return false;
+  epoll_event event{};
+  event.data.u64 = token;
+  return epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, entry->fd.get(), &event) == 0;
 }
 
 void WatchSet::Drop(uint32_t token) {
@@ -170,15 +193,18 @@ void WatchSet::ReadOne(uint32_t token, uint32_t events, std::vector<Notice>* bat
       Entry& again = entries_.at(token);
       if (again.watched && batch->size() == before && (events & (EPOLLHUP | EPOLLERR)) != 0) {
         Unwatch(&again);
-        batch->push_back({Notice::Type::kHangup, token, {}, 0, std::nullopt, 0});
+        batch->push_back({Notice::Type::kHangup, token, {}, 0, std::nullopt, 0, true});
       }
       return;
     }
     case Kind::kChild:
-    case Kind::kProcess:
-      Unwatch(entry);
-      batch->push_back({Notice::Type::kExit, token, {}, 0, StatusOf(entry->fd.get(), entry->kind == Kind::kChild), 0});
+    case Kind::kProcess: {
+      Notice notice{Notice::Type::kExit, token, {}, 0, StatusOf(entry->fd.get(), entry->kind == Kind::kChild), 0, true};
+      notice.final = notice.status.has_value() || (events & EPOLLHUP) != 0 || !AwaitReaped(token, entry);
+      if (notice.final) Unwatch(entry);
+      batch->push_back(std::move(notice));
       return;
+    }
     case Kind::kOom1: {
       uint64_t value = 0;
       const ssize_t length = read(entry->fd.get(), &value, sizeof value);
@@ -206,7 +232,7 @@ bool WatchSet::LookAtCount(uint32_t token, Entry* entry, int fd, std::vector<Not
   if (*kills <= entry->told) return false;
   entry->told = *kills;
   entry->looks = 0;
-  batch->push_back({Notice::Type::kOom, token, {}, 0, std::nullopt, *kills});
+  batch->push_back({Notice::Type::kOom, token, {}, 0, std::nullopt, *kills, true});
   return true;
 }
 
@@ -228,10 +254,10 @@ void WatchSet::ReadConnection(uint32_t token, Entry* entry, std::vector<Notice>*
     if (length < 0 && errno == EAGAIN) return;
     if (length <= 0) {
       Unwatch(&entries_.at(token));
-      batch->push_back({Notice::Type::kHangup, token, {}, 0, std::nullopt, 0});
+      batch->push_back({Notice::Type::kHangup, token, {}, 0, std::nullopt, 0, true});
       return;
     }
-    Notice notice{Notice::Type::kPacket, token, std::vector<uint8_t>(bytes, bytes + length), 0, std::nullopt, 0};
+    Notice notice{Notice::Type::kPacket, token, std::vector<uint8_t>(bytes, bytes + length), 0, std::nullopt, 0, true};
     for (cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr; header = CMSG_NXTHDR(&message, header)) {
       if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) continue;
       const size_t many = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);

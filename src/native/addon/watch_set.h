@@ -19,6 +19,7 @@ struct Notice {
   uint32_t pidfd = 0;              // packet: token of a descriptor that came along, 0 for none
   std::optional<int> status;       // exit: raw wait status, where it can be known
   uint64_t count = 0;              // oom
+  bool final = true;               // exit: false when its status may be told once its parent has reaped it, in another notice
 };
 
 class WatchSet {
@@ -66,6 +67,7 @@ class WatchSet {
   void ReadConnection(uint32_t token, Entry* entry, std::vector<Notice>* batch);
   bool LookAtCount(uint32_t token, Entry* entry, int fd, std::vector<Notice>* batch);
   void Unwatch(Entry* entry);
+  bool AwaitReaped(uint32_t token, const Entry* entry);
 
   UniqueFd epoll_;
   bool closed_ = false;

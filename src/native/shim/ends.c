@@ -47,6 +47,7 @@ static void process_ended(struct process *process, int status, int64_t time_ns) 
   if (process == init) start_init_ended();
   process->reaped = true;
   process->state = STATE_EXITED;
+  failpoint(process == init ? "exit" : "exec-exit", "reaped");
   bool out = drain(process, STREAM_STDOUT, DRAIN_LIMIT);
   bool err = drain(process, STREAM_STDERR, DRAIN_LIMIT);
   input_end(process);
@@ -54,8 +55,11 @@ static void process_ended(struct process *process, int status, int64_t time_ns) 
   *ending = (struct ending) { .pid = process->pid, .wait_status = status, .time_ns = time_ns, .output_complete = !out && !err, .started = process->started };
   ending->oom_known = oom_count(&ending->oom_kills);
   ending->oom_kills -= ending->oom_known ? process->oom_before : 0;
+  failpoint(process == init ? "exit" : "exec-exit", "drained");
   process->recorded = record_write(process) == 0;
+  failpoint(process == init ? "exit" : "exec-exit", "recorded");
   tell_ending(process);
+  failpoint(process == init ? "exit" : "exec-exit", "told");
   /* It cannot be let go any more; the runtime has the words for that. */
   if (process == init && start_pending()) start_give_up();
 }

@@ -28,6 +28,7 @@ bool made(struct process *process, int status) {
   pid_t pid = read_file(name, text, sizeof text) > 0 ? (pid_t) strtol(text, NULL, 10) : 0;
   if (status == 0 && pid > 0 && !is_stranger(pid)) {
     process->pid = pid;
+    failpoint(process == init ? "create" : "exec", "named");
     input_write(process);
     return true;
   }
@@ -80,6 +81,7 @@ void start_settled(uint32_t tag, int wait_status) {
 void call_ended(struct process *process, int status) {
   struct call ended = process->call;
   process->call = (struct call) { 0 };
+  failpoint_of(ended.op, "ended");
   if (ended.op == OP_CREATE) {
     create_ended(status, ended.tag);
     return;

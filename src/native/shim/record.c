@@ -32,6 +32,7 @@ int record_write(const struct process *process) {
   do written = write(file, text, (size_t) length); while (written < 0 && errno == EINTR);
   int error = written == length ? 0 : written < 0 ? errno : ENOSPC;
   if (close(file) < 0 && error == 0) error = errno;
+  failpoint(process == processes ? "exit" : "exec-exit", "written");
   if (error == 0 && rename(temporary, path) < 0) error = errno;
   return error;
 }

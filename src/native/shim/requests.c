@@ -52,9 +52,12 @@ static void ask(const struct shim_packet *packet, const char *payload, size_t le
       if (bare && process == processes) start_abort();
       break;
     case PACKET_ACK:
+      failpoint("ack", "heard");
       if (bare && process != NULL) acknowledge(process);
+      failpoint("ack", "done");
       break;
     case PACKET_QUIT:
+      failpoint("quit", "heard");
       if (bare) may_quit();
       break;
     case PACKET_FOLLOW:

@@ -134,7 +134,9 @@ int runtime_start(struct process *process, int op, uint32_t tag, const int strea
   if (error != 0) return error;
   if (pipe2(failure, O_CLOEXEC) < 0) return errno;
   pid_t shim = getpid();
+  failpoint_of(op, "forking");
   pid_t pid = fork();
+  failpoint_of(op, pid == 0 ? "child" : "forked");
   if (pid == 0) become_runtime((char **) command.list, streams, failure[1], shim);
   error = pid < 0 ? errno : 0;
   close(failure[1]);

@@ -62,8 +62,10 @@ void may_quit(void) {
 
 static void on_listener(void) {
   if (!connection_accept(LISTENER)) return;
+  failpoint("connect", "accepted");
   watch(connection, FROM_CONNECTION, init, EPOLLIN);
   tell_hello();
+  failpoint("connect", "greeted");
 }
 
 static void set_up(void) {
@@ -153,7 +155,9 @@ int main(int argc, char **argv) {
   errno = 0;
   parse_args(argc, argv);
   set_up();
+  failpoint("shim", "begun");
   tell_hello();
+  failpoint("shim", "greeted");
   create();
   while (!quit) {
     struct epoll_event events[8];

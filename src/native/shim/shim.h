@@ -226,6 +226,15 @@ void rewatch(int fd, enum source source, const struct process *process, uint32_t
 void unwatch(int fd);
 extern char buffer[MOST_PAYLOAD]; /* for what is read and used at once */
 
+/* test/native/failpoint.c: where tests let the shim end. Of this nothing is in the shim that is shipped. */
+#ifdef FAILPOINTS
+void failpoint(const char *where, const char *step);
+void failpoint_of(int op, const char *step);
+#else
+#define failpoint(where, step) ((void) 0)
+#define failpoint_of(op, step) ((void) 0)
+#endif
+
 /* base.c */
 int64_t now_ns(void);
 int64_t monotonic_ns(void);

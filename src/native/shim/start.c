@@ -45,7 +45,9 @@ static void close_fifo(void) {
 
 static void done(void) {
   /* One that stays says that init still waits; the daemon looks for it. */
+  failpoint("start", "heard");
   (void) unlink(options.start_fifo);
+  failpoint("start", "done");
   close_fifo();
   start_settled(asked, 0);
 }
@@ -64,6 +66,7 @@ bool start_begin(const struct process *init, uint32_t tag) {
     close_fifo();
     return false;
   }
+  failpoint("start", "opened");
   heard = false;
   asked = tag;
   deadline_ns = monotonic_ns() + patience_ns;

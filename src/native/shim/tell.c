@@ -43,4 +43,5 @@ void tell_hello(void) {
 void tell_result(const struct process *process, int op, uint32_t tag, int wait_status, int error) {
   struct shim_packet packet = { .type = PACKET_RESULT, .tag = tag, .op = op, .pid = process->pid, .wait_status = wait_status, .error = error, .time_ns = now_ns() };
   connection_send(process, &packet, (op == OP_CREATE || op == OP_EXEC) && !process->reaped ? process->pid : 0, NULL, 0);
+  failpoint_of(op, "told");
 }
