@@ -23,6 +23,7 @@ import { bareRuntime } from './engines/runc.ts'
 import { before, leftBehind, mountsBelow } from './peers/leftovers.ts'
 import { measures, once, type Sizes } from './peers/measures.ts'
 import { report, type Results } from './peers/report.ts'
+import { jsonFile } from './support/figures.ts'
 
 const run = promisify(execFile)
 const { env } = process
@@ -140,7 +141,7 @@ try {
 results.seconds = (performance.now() - began) / 1000
 const text = report(results)
 await mkdir(join(project, 'build/bench'), { recursive: true })
-await writeFile(join(project, `build/bench/${name}.json`), `${JSON.stringify(results, null, 1)}\n`)
+await writeFile(join(project, `build/bench/${name}.json`), jsonFile(results))
 await writeFile(join(project, `build/bench/${name}.md`), text)
 console.log(text)
 // An engine that could not be told to stop may keep a connection open.

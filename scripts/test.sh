@@ -74,6 +74,19 @@ tests () {  # tests PART=FILE,FILE…: all parts at once, through run-tests.ts, 
   done
 }
 
+floors () {  # speed beside its floors, shown and not judged: it passes when it ran and has numbers
+  local rc=0
+  timeout 90 node bench/floors.ts "$out/floors.json" >"$out/floors.md" 2>"$out/floors.log" || rc=$?
+  echo
+  cat "$out/floors.md"
+  if [ "$rc" -eq 0 ] && [ "$(grep -cE '^\|.* [0-9.,]+ \| .*×' "$out/floors.md")" -ge 4 ]; then
+    count floors 1 0
+  else
+    cat "$out/floors.log"
+    count floors 0 1
+  fi
+}
+
 prepare setup scripts/setup.sh test
 prepare build make --no-print-directory build
 check lint scripts/lint.sh || :
@@ -82,4 +95,5 @@ native
 files () { find "$@" -name '*.test.ts' | sort | paste -sd, -; }
 # The chaos runs are the longest: begun first, they end with the others.
 tests "end-to-end=$(files test/chaos),$(files test/e2e)" "unit=$(files test -not -path 'test/e2e/*' -not -path 'test/chaos/*')"
+floors
 finish

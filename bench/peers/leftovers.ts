@@ -50,7 +50,7 @@ const tmpfs = 0x01021994
  * is on the directory below a mount point stays for good, and is no group.
  */
 async function isGroup (path: string): Promise<boolean> {
-  return (await statfs(path)).type !== tmpfs
+  return await statfs(path).then(({ type }) => type !== tmpfs, () => false) // it may have gone with the one above it
 }
 
 /** as many of them as are named */

@@ -1,8 +1,8 @@
-import autocannon from 'autocannon'
 import type { Engine } from '../engines/engine.ts'
 import { machineCpu, pss } from '../engines/processes.ts'
-import { cpuTime, repeat, samples, timed } from '../support/figures.ts'
+import { cpuTime, samples, timed } from '../support/figures.ts'
 import { add, type Figures } from './figures.ts'
+import { load } from './load.ts'
 
 export type Sizes = {
   lives: number
@@ -92,8 +92,6 @@ async function withOne (engine: Engine, work: (id: string) => Promise<void>): Pr
   await engine.remove(id)
 }
 
-const connections = 8
-
 /** One after another from this process; then over 8 connections for a second, with the CPU that each cost the one who answers. */
 async function signal (engine: Engine, figures: Figures, { signals }: Sizes): Promise<void> {
   await withOne(engine, async (id) => {
@@ -101,21 +99,10 @@ async function signal (engine: Engine, figures: Figures, { signals }: Sizes): Pr
     const answering = await engine.signallers()
     const cpu = async (): Promise<number> => (await Promise.all(answering.map(async (pid) => await cpuTime(pid).catch(() => 0)))).reduce((sum, value) => sum + value, 0)
     const before = await cpu()
-    const began = performance.now()
-    const count = await load(engine, id)
-    add(figures, 'signalRate', count / (performance.now() - began) * 1000)
+    const { count, seconds } = await load(engine, id)
+    add(figures, 'signalRate', count / seconds)
     add(figures, 'signalCpu', (await cpu() - before) / count * 1000)
   })
-}
-
-/** A second of signals; returns how many. */
-async function load (engine: Engine, id: string): Promise<number> {
-  const request = engine.signalRequest?.(id)
-  if (request === undefined) return await repeat(1, connections, async () => await engine.signal(id))
-  const { socketPath, path, body } = request
-  const { requests, non2xx, errors } = await autocannon({ url: `http://localhost${path}`, socketPath, method: 'POST', connections, duration: 1, ...(body === undefined ? {} : { body, headers: { 'content-type': 'application/json' } }) })
-  if (non2xx > 0 || errors > 0) throw new Error(`of ${requests.total} signals ${non2xx} were refused, ${errors} failed`)
-  return requests.total
 }
 
 /** One exit to 100 readers of events: ms until the middle and the last of them has it. */

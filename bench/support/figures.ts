@@ -55,3 +55,9 @@ export async function cpuTime (pid: number | 'self'): Promise<number> {
 export async function memory (pid: number, field: 'Pss' | 'Pss_Anon' | 'Rss' = 'Pss'): Promise<number> {
   return Number(new RegExp(`^${field}:\\s+(\\d+) kB`, 'm').exec(await readFile(`/proc/${pid}/smaps_rollup`, 'utf8'))?.[1])
 }
+
+/** JSON for a file: a list of numbers on one line, none with more digits than were measured. */
+export function jsonFile (value: unknown): string {
+  const rounded = JSON.stringify(value, (_key, item: unknown) => (typeof item === 'number' && !Number.isInteger(item) ? Number(item.toPrecision(5)) : item), 1)
+  return `${rounded.replace(/\[[-\d.,e+\s]+\]/g, (list) => list.replace(/\s+/g, ' '))}\n`
+}

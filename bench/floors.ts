@@ -1,0 +1,97 @@
+/**
+ * The short way to see that nothing has become slow: lives, exits, signals and fan-out, each in turn with its floor, in about
+ * 15 s. node bench/floors.ts [FILE.json]. It reports and judges nothing: a machine that is busy would make it lie. `make test`
+ * runs it and shows its table; `make bench BENCH=peers` and `growth` measure the same at length.
+ */
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { loadavg } from 'node:os'
+import { join } from 'node:path'
+import { makeBundle } from '../test/support/daemon.ts'
+import type { Engine } from './engines/engine.ts'
+import { longshore } from './engines/longshore.ts'
+import { bareRuntime } from './engines/runc.ts'
+import { load } from './peers/load.ts'
+import { fanout } from './support/fanout.ts'
+import { jsonFile, median, short, spread, timed } from './support/figures.ts'
+import { compile } from './support/programs.ts'
+
+type Pairs = { ours: number[], floor: number[] }
+type Row = { what: string, floor: string, pairs: Pairs, promise: string }
+
+/** seconds for the lives, and for the exits: on a slow machine there are fewer of them */
+const part = 3
+const readers = 100
+const directory = await mkdtemp('/dev/shm/longshore-floors-')
+const bundles = {
+  true: await makeBundle(join(directory, 'true'), ['/bin/true']),
+  sleep: await makeBundle(join(directory, 'sleep'), ['/bin/sleep', '100000'])
+}
+const ours = longshore('runc', directory, bundles)
+const bare = bareRuntime('runc', directory, bundles)
+let serial = 0
+const fresh = (): string => `f${process.pid}-${serial++}`
+
+async function inTurn (most: number, work: (engine: Engine) => Promise<number>): Promise<Pairs> {
+  const pairs: Pairs = { ours: [], floor: [] }
+  await work(bare)
+  await work(ours)
+  const end = performance.now() + part * 1000
+  while (pairs.ours.length < most && (pairs.ours.length < 3 || performance.now() < end)) {
+    pairs.floor.push(await work(bare))
+    pairs.ours.push(await work(ours))
+  }
+  return pairs
+}
+
+async function life (engine: Engine): Promise<number> {
+  const id = fresh()
+  const exit = engine.exited(id)
+  return await timed(async () => {
+    await engine.launch(id, 'true')
+    await exit
+    await engine.remove(id)
+  })
+}
+
+async function killed (engine: Engine): Promise<number> {
+  const id = fresh()
+  const exit = engine.exited(id)
+  await engine.launch(id, 'sleep')
+  const pid = await engine.pid(id)
+  const taken = await timed(async () => {
+    process.kill(pid, 'SIGKILL')
+    await exit
+  })
+  await engine.remove(id)
+  return taken
+}
+
+const rows: Row[] = []
+const loadBefore = loadavg()
+try {
+  await Promise.all([ours.start(), bare.start()])
+  rows.push({ what: 'life, ms', floor: 'bare runc create; start; delete', pairs: await inTurn(20, life), promise: 'S1 ≤ 1.0' })
+  rows.push({ what: 'kill -9 → event, ms', floor: 'bare program', pairs: await inTurn(20, killed), promise: 'S3 ≤ 1.3' })
+  const target = fresh()
+  await ours.launch(target, 'sleep')
+  const rate = async (engine: Engine): Promise<number> => {
+    const { count, seconds } = await load(engine, target)
+    return count / seconds
+  }
+  rows.push({ what: 'signals a second', floor: 'bare Fastify, empty 204', pairs: await inTurn(2, rate), promise: 'S5 ≥ 0.8' })
+  const told = await fanout(await compile('event-readers', directory), directory, readers, 300, 2)
+  rows.push({ what: `deliveries a second to ${readers} readers`, floor: 'bare socket.write of a shared buffer', pairs: { ours: told.longshore.rate, floor: told.bare.rate }, promise: 'S6 ≥ 0.7' })
+} finally {
+  await ours.stop()
+  await bare.stop()
+  await rm(directory, { recursive: true, force: true })
+}
+
+console.log(`| a report, no test: load average ${loadBefore.map(short).join(', ')} before | floor | longshore | ratio of pairs (middle half) | promised |\n|---|---|---|---|---|`)
+for (const { what, floor, pairs, promise } of rows) {
+  const ratios = pairs.ours.map((value, i) => value / (pairs.floor[i] ?? NaN))
+  console.log(`| ${what} (${floor}) | ${short(median(pairs.floor))} | ${short(median(pairs.ours))} | ${short(median(ratios))} × (${spread(ratios).map(short).join('–')}) | ${promise} |`)
+}
+const [, , file] = process.argv
+if (file !== undefined) await writeFile(file, jsonFile({ when: new Date().toISOString(), loadBefore, loadAfter: loadavg(), rows }))
+process.exit()
