@@ -5,7 +5,7 @@ node := scripts/node.sh
 sources := $(shell find src -name '*.ts' 2>/dev/null)
 
 .DEFAULT_GOAL := build
-.PHONY: FORCE help setup build native demo test chaos chaos-bugs fuzz soak start lint types bench bench-events compare openapi client install install-unit uninstall clean
+.PHONY: FORCE help setup build native demo test chaos chaos-bugs flood fuzz soak start lint types bench bench-events compare openapi client install install-unit uninstall clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -48,6 +48,10 @@ fuzz: build ## libFuzzer over the parsers of the shim, SECONDS (60) each, then e
 	@scripts/setup.sh fuzz
 	@$(node) test/native/fuzz.sh "$(CURDIR)" $(or $(SECONDS),60)
 	@RUNS=$(or $(RUNS),2000) $(node) node test/e2e/routes.test.ts | grep -vE '^ *(ok|$$)'
+
+flood: build ## 1 GB of output past a follower and a sleeper, each byte accounted for; LINES=120000000
+	@scripts/setup.sh demo
+	@LOG_LINES=$(or $(LINES),120000000) TAP_TIMEOUT=600 $(node) node test/e2e/logs.test.ts | grep -vE '^ +ok|^$$'
 
 soak: build ## 10,000 lifecycles: memory, descriptors, processes, mounts and cgroups must stay; ARGS="--rounds 1000"
 	@scripts/setup.sh demo
