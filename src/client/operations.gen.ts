@@ -1,4 +1,4 @@
-// Made by `make openapi` from openapi.yaml, sha256 cf7d24435c84f8e91b26f1bbc1503bc399307034adf516335367936ce0f0b24f
+// Made by `make openapi` from openapi.yaml, sha256 5754321d8338dcc0d6cd4421dcf9c0c80ce0ade957d76e39cfcf23678df2bb66
 
 import type * as types from './types.gen.ts'
 

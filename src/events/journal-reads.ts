@@ -53,9 +53,9 @@ export abstract class JournalReads implements Bounds {
   }
 
   /** What has been told of a run, in order. */
-  async eventsOfRun (runId: string): Promise<{ id: string, type: EventType, timestamp: string, processId?: string, pid?: number }[]> {
-    const rows = await this.ask({ op: 'ofRun', runId }) as { seq: number, type: EventType, timestamp: string, process_id: string | null, pid: number | null }[]
-    const events = rows.map(({ seq, type, timestamp, process_id: processId, pid }) => ({ id: `${epochOf(this, seq)}:${seq}`, type, timestamp, ...(processId === null ? {} : { processId }), ...(pid === null ? {} : { pid }) }))
+  async eventsOfRun (runId: string): Promise<{ id: string, type: EventType, timestamp: string, processId?: string, pid?: number, oomKills?: number }[]> {
+    const rows = await this.ask({ op: 'ofRun', runId }) as { seq: number, type: EventType, timestamp: string, process_id: string | null, pid: number | null, oom_kills: number | null }[]
+    const events = rows.map(({ seq, type, timestamp, process_id: processId, pid, oom_kills: oomKills }) => ({ id: `${epochOf(this, seq)}:${seq}`, type, timestamp, ...(processId === null ? {} : { processId }), ...(pid === null ? {} : { pid }), ...(oomKills === null ? {} : { oomKills }) }))
     this.ahead?.once.learn(runId, events)
     return events
   }

@@ -48,7 +48,7 @@ function prepare (db: DatabaseSync) {
     timeOf: db.prepare('SELECT time FROM events WHERE seq = ?'),
     readAll: db.prepare(`SELECT ${columns} FROM events WHERE seq > :after ${chosen} AND (:containers IS NULL OR container_id IN (SELECT value FROM json_each(:containers))) ORDER BY seq LIMIT :limit`),
     readContainer: db.prepare(`SELECT ${columns} FROM events WHERE container_id = :container AND seq > :after ${chosen} ORDER BY seq LIMIT :limit`),
-    ofRun: db.prepare("SELECT seq, type, process_id, json_extract('{' || body, '$.timestamp') AS timestamp, json_extract('{' || body, '$.pid') AS pid FROM events WHERE run_id = ? ORDER BY seq"),
+    ofRun: db.prepare("SELECT seq, type, process_id, json_extract('{' || body, '$.timestamp') AS timestamp, json_extract('{' || body, '$.pid') AS pid, json_extract('{' || body, '$.oomKills') AS oom_kills FROM events WHERE run_id = ? ORDER BY seq"),
     ofContainer: db.prepare('SELECT 1 FROM events WHERE container_id = ? LIMIT 1'),
     exitOfRun: db.prepare('SELECT run_id, process_id, container_id, exit FROM exits WHERE run_id = ? AND process_id = ?'),
     exitOfContainer: db.prepare('SELECT run_id, process_id, container_id, exit FROM exits WHERE container_id = ? AND process_id = ? ORDER BY time DESC LIMIT 1'),

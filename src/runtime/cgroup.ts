@@ -78,6 +78,17 @@ export async function processesOf (cgroup: ContainerCgroup): Promise<number[]> {
   return lines === undefined ? [] : lines.split('\n').filter((line) => line !== '' && line !== '0').map(Number)
 }
 
+/** The kernel's count of OOM kills in the container's group; undefined where it does not tell, or the group is gone. */
+export async function oomKillsOf ({ version, memory }: ContainerCgroup): Promise<number | undefined> {
+  if (memory === undefined) return undefined
+  const text = await readFile(join(memory, version === 1 ? 'memory.oom_control' : 'memory.events'), 'utf8').catch((error: unknown) => {
+    if (hasCode(error, 'ENOENT') || hasCode(error, 'ENODEV')) return ''
+    throw error
+  })
+  const count = /^oom_kill (\d+)$/m.exec(text)?.[1]
+  return count === undefined ? undefined : Number(count)
+}
+
 /** A frozen process cannot act on SIGKILL on cgroup v1: thaw after the signal. Does nothing where the group is not frozen or gone. */
 export async function thaw (cgroup: ContainerCgroup): Promise<void> {
   if (cgroup.freezer === undefined) return

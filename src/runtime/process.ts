@@ -41,13 +41,22 @@ export class Process {
   /** resolves when its exit has been told, or it never came to run */
   readonly over: Promise<void>
   settle: () => void = () => {}
+  /** resolves when it has been told to run, or never came to */
+  readonly begun: Promise<void>
+  begin: () => void = () => {}
   #writing: Promise<void> = Promise.resolve()
 
   constructor (id: string, spec: OciProcess, directory?: string, record?: ProcessRecord) {
     this.id = id
     this.spec = spec
     this.directory = directory
-    this.over = new Promise((resolve) => { this.settle = resolve })
+    this.begun = new Promise((resolve) => { this.begin = resolve })
+    this.over = new Promise((resolve) => {
+      this.settle = () => {
+        this.begin()
+        resolve()
+      }
+    })
     if (record === undefined) return
     this.pid = record.pid
     this.startedAt = record.startedAt

@@ -25,6 +25,7 @@ export const Event = Type.Object({
   expiresAt: Type.Optional(Type.String({ format: 'date-time', description: 'StateExpire: when the lease ended' })),
   checkpoint: Type.Optional(Type.Object({ container: Type.String(), name: Type.String(), createdAt: Type.String({ format: 'date-time' }), exit: Type.Boolean() }, { additionalProperties: false, description: 'StateCheckpoint: the one that was made; StateRestore: the one from which the run goes on' })),
   health: Type.Optional(Type.Unsafe<Static<typeof ContainerHealth>>({ $ref: 'ContainerHealth#', description: 'StateHealth: what the checks have found' })),
+  oomKills: Type.Optional(Type.Integer({ minimum: 1, description: 'StateOOM: how many processes of the container the kernel has killed in this run so far' })),
   labels: Type.Record(Type.String(), Type.String()),
   taskId: Type.Optional(Type.String()),
   requestId: Type.Optional(Type.String({ description: 'The X-Request-Id of the request that caused it' }))

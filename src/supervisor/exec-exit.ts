@@ -8,6 +8,7 @@ import { exitView, type ExitFacts } from '../runtime/exit.ts'
 import type { Process } from '../runtime/process.ts'
 import { causeOf } from './cause.ts'
 import { readExitRecord } from './exit-record.ts'
+import { tellOomSoFar } from './oom.ts'
 import type { Supervisor } from './supervisor.ts'
 import { Task, type TaskContext } from './task.ts'
 
@@ -35,6 +36,7 @@ export class ExecExitTask extends Task<void> {
     const process = this.#process
     if (container?.run?.runId !== this.#runId || process.exit !== null) return
     failpoint('exec-exit.seen')
+    if (this.#exit.oomKilled) await tellOomSoFar(supervisor, container, this.#runId)
     await supervisor.publish(container, 'StateExit', {
       task: this,
       process,

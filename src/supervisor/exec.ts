@@ -123,6 +123,7 @@ export async function tellStarted (supervisor: Supervisor, task: Task<unknown>, 
       process.startedAt = startedAt
       container.starting.delete(process.id)
       container.processes.set(process.id, process)
+      process.begin()
     }
   })
   failpoint('exec.told')

@@ -5,6 +5,7 @@ import type { EventType, ContainerView } from '../schemas/index.ts'
 import { thaw, type ContainerCgroup } from '../runtime/cgroup.ts'
 import { freeze, freezerState, unfrozen } from '../runtime/cgroup-freezer.ts'
 import type { Container, RunRecord } from '../runtime/container.ts'
+import type { Process } from '../runtime/process.ts'
 import { callRuntime, stateByRuntime } from './runtime-call.ts'
 import type { Supervisor } from './supervisor.ts'
 import { Task, type TaskContext } from './task.ts'
@@ -37,8 +38,10 @@ export class PauseTask extends Task<ContainerView> {
     const { init, run } = container
     container.move('pause')
     if (run === null || init === undefined) throw new Error('what runs has a run')
-    supervisor.checks.abort(container.id)
+    // A call of the runtime that makes a process in a frozen group hangs until the thaw: none is to be under way, nor to begin.
+    const release = await supervisor.checks.hold(container.id)
     try {
+      await this.#begun(container)
       await this.#freeze(supervisor, container, run)
       // A stop, or the end of init, may have come meanwhile.
       if (init.ended !== undefined) throw new LongshoreError('container_not_running', `container ${container.id} ended while it was being paused`)
@@ -49,10 +52,26 @@ export class PauseTask extends Task<ContainerView> {
     } catch (error) {
       await this.#undo(supervisor, container, run)
       throw error
+    } finally {
+      release()
     }
     failpoint('pause.told')
     supervisor.save(container)
     return container.view()
+  }
+
+  /** Waits for processes that are being started; further ones are refused meanwhile. */
+  async #begun (container: Container): Promise<void> {
+    const open = (): Process[] => [...container.starting.values()].filter(({ handle }) => handle !== undefined && handle.asked !== 0)
+    const deadline = performance.now() + freezeLimit * 1000
+    for (let starting = open(); starting.length > 0; starting = open()) {
+      this.step = `waiting for processes that are being started: ${starting.map(({ id }) => id).join(', ')}`
+      let timer: NodeJS.Timeout | undefined
+      const late = new Promise<'late'>((resolve) => { timer = setTimeout(() => resolve('late'), Math.max(0, deadline - performance.now())) })
+      const first = await Promise.race([Promise.all(starting.map(async ({ begun }) => await begun)), late])
+      clearTimeout(timer)
+      if (first === 'late') throw new LongshoreError('timeout', `container ${container.id} was not paused: the runtime did not come back from an exec within ${freezeLimit} s; it was at: ${this.step}`, { extra: { step: this.step, taskId: this.id } })
+    }
   }
 
   async #freeze (supervisor: Supervisor, container: Container, run: RunRecord): Promise<void> {

@@ -15,6 +15,7 @@ import { exitSeen } from './exit.ts'
 import { readExitRecord } from './exit-record.ts'
 import { adoptHealth, takeUpHealth } from './health.ts'
 import { killAll } from './kill.ts'
+import { tellOomSoFar } from './oom.ts'
 import { findOrphans, type Orphan } from './orphans.ts'
 import { takeUpLease } from './lease.ts'
 import { tellRestored } from './restoration.ts'
@@ -132,6 +133,8 @@ async function align (supervisor: Supervisor, container: Container): Promise<Rea
   }
   run.paused = toldPaused(run, ofInit)
   container.beginRun(run)
+  // Events of earlier versions bear no number.
+  container.oomTold = Math.max(0, ...events.filter(({ type }) => type === 'StateOOM').map(({ oomKills }, before) => oomKills ?? before + 1))
   await loadExecs(supervisor, container, run, events)
   // A new run that nobody was told of belongs to a container that was told to have stopped before.
   if (run.phase === 'creating') container.status = container.lastEventId === null ? 'created' : 'stopped'
@@ -189,6 +192,7 @@ class RestoreTask extends Task<void> {
       // Before init's end can be told, which waits for those that it finds.
       const execs = restoreExecs(supervisor, this, container, 'monitor-lost')
       await arm(supervisor, container)
+      await tellOomSoFar(supervisor, container, run.runId)
       await execs
       await restorePaused(supervisor, this, container)
       await takeUpHealth(supervisor, container)

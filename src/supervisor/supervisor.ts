@@ -206,7 +206,7 @@ export class Supervisor {
    * Writes an event to the journal; `apply` changes the state in the same turn in which subscribers are told,
    * so that neither can be seen without the other. `at`: its time, now when absent.
    */
-  async publish (container: Container, type: EventView['type'], details: { task?: Task<unknown>, process?: Process, exit?: ExitView, error?: LongshoreError, labels?: Record<string, string>, more?: Pick<EventView, 'restart' | 'expiresAt' | 'checkpoint' | 'health'>, at?: bigint, apply?: () => void }): Promise<void> {
+  async publish (container: Container, type: EventView['type'], details: { task?: Task<unknown>, process?: Process, exit?: ExitView, error?: LongshoreError, labels?: Record<string, string>, more?: Pick<EventView, 'restart' | 'expiresAt' | 'checkpoint' | 'health' | 'oomKills'>, at?: bigint, apply?: () => void }): Promise<void> {
     const { task, process, exit, error, more, at, apply } = details
     const runId = container.run?.runId
     const row: ExitRow | undefined = exit === undefined || runId === undefined

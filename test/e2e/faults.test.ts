@@ -210,6 +210,37 @@ t.test('memory that runs out is told before the exit', { skip: existsSync('/sys/
   events.close()
 })
 
+t.test('memory that runs out beside init: told before that exit, once, and counted for who was killed', { skip: existsSync('/sys/fs/cgroup/memory/memory.oom_control') ? false : 'no memory controller of cgroup v1 here' }, async (t) => {
+  const daemon = await Daemon.start()
+  t.teardown(async () => await daemon.destroy())
+  const events = await daemon.events()
+  const bundle = await daemon.bundle('room', trap(5), (config) => { config.linux.resources.memory = { limit: 16 * 1024 * 1024 } })
+  await daemon.post('/containers', { id: 'room', bundle })
+  const exec = async (id: string, script: string, query = '?wait=true') => await daemon.post(`/containers/room/processes${query}`, { id, args: ['/bin/sh', '-c', script] })
+  await exec('quiet', 'read -r _; exit 7', '')
+  t.match((await exec('hog', 'exec tail /dev/zero')).body.exit, { status: 137, signal: 'SIGKILL', reason: 'oom', oomKilled: true })
+  t.match((await exec('parent', 'tail /dev/zero; exit 3')).body.exit, { status: 3, reason: 'exited', oomKilled: true })
+  t.match((await exec('later', 'exit 4')).body.exit, { status: 4, oomKilled: false })
+  const told = (): string[] => events.events.filter(({ event }) => event === 'StateOOM' || event === 'StateExit').map(({ event, data }) => event === 'StateOOM' ? `OOM ${data.oomKills}` : data.processId)
+  await events.next(({ event, data }) => event === 'StateExit' && data.processId === 'later')
+  t.same(told(), ['OOM 1', 'hog', 'OOM 2', 'parent', 'later'])
+
+  // What is killed while no daemon is there, in a container that goes on, is told by the next one, and what was told is not told again.
+  const { pid } = (await exec('away', 'while [ ! -e /tmp/go ]; do sleep 0.05; done; exec tail /dev/zero', '')).body
+  await daemon.stop('SIGKILL')
+  await writeFile(join(bundle, 'rootfs/tmp/go'), '')
+  while (existsSync(`/proc/${pid}`)) await new Promise((resolve) => setImmediate(resolve))
+  await daemon.launch()
+  const resumed = await daemon.events('', { 'last-event-id': events.events.at(-1)?.id ?? '' })
+  await resumed.next(({ event, data }) => event === 'StateExit' && data.processId === 'away')
+  t.equal((await daemon.post('/containers/room/stop', { timeout: 30 })).status, 200)
+  await resumed.next(({ event, data }) => event === 'StateExit' && data.processId === 'init')
+  t.same(resumed.events.filter(({ event }) => event === 'StateOOM').map(({ data }) => data.oomKills), [3])
+  t.ok(resumed.events.findIndex(({ event }) => event === 'StateOOM') < resumed.events.findIndex(({ data }) => data.processId === 'away'))
+  t.match((await daemon.get('/containers/room')).body.exit, { status: 5, oomKilled: true }, "init's counts all of its container")
+  for (const reader of [events, resumed]) reader.close()
+})
+
 t.test('files are for their owner only', async (t) => {
   const daemon = await Daemon.start()
   t.teardown(async () => await daemon.destroy())

@@ -1,7 +1,7 @@
 /** Freezing and thawing, on real runtimes, on the hierarchy that the machine has and on v2. */
 import t from 'tap'
 import { execFile } from 'node:child_process'
-import { chmod, readFile, writeFile } from 'node:fs/promises'
+import { access, chmod, mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import type { Failpoint } from '../../src/failpoints.ts'
@@ -95,6 +95,45 @@ t.test('paused over the end of the daemon, wherever that comes', async (t) => {
   t.same(items.map(({ type }: { type: string }) => type), ['StateCreate', 'StateStart', 'StatePause', 'StateResume', 'StatePause'], 'each told once')
   await daemon.post('/containers/one/stop', { timeout: 60 })
   t.match((await daemon.get('/containers/one')).body, { status: 'stopped', exit: { status: 6 } })
+})
+
+t.test('a pause comes before or after an exec, never into the middle of one', async (t) => {
+  const daemon = await Daemon.start()
+  t.teardown(async () => await daemon.destroy())
+  const events = await daemon.events()
+  t.teardown(() => events.close())
+  // By the name of runc, so that the daemon freezes by itself. Its exec says that it was called, and waits for a word.
+  const runtime = join(daemon.directory, 'slow/runc')
+  const word = async (name: string): Promise<void> => await writeFile(join(daemon.directory, name), '')
+  await mkdir(join(daemon.directory, 'slow'))
+  await writeFile(runtime, `#!/bin/sh
+cd ${daemon.directory}
+for word in "$@"; do [ "$word" = exec ] && { touch called; while [ ! -e go ]; do sleep 0.02; done; }; done
+exec runc "$@"
+`, { mode: 0o755 })
+  await daemon.post('/containers', { id: 'one', bundle: await daemon.bundle('trap', trap(6)), runtime })
+  const exec = daemon.post('/containers/one/processes', { id: 'early', args: ['/bin/sleep', '1000'] })
+  while (!await access(join(daemon.directory, 'called')).then(() => true, () => false)) await new Promise((resolve) => setTimeout(resolve, 5))
+  const pausing = pause(daemon, 'one')
+  for (;;) {
+    const { step } = (await daemon.get('/tasks')).body.items.find(({ kind }: { kind: string }) => kind === 'pause') ?? {}
+    if (step === 'waiting for processes that are being started: early') break
+    await new Promise((resolve) => setTimeout(resolve, 5))
+  }
+  t.match(await daemon.post('/containers/one/processes', { args: ['/bin/true'] }), { status: 409, body: { code: 'container_paused' } }, 'no further one begins')
+  await word('go')
+  t.match(await exec, { status: 201 })
+  t.match(await pausing, { status: 200, body: { status: 'paused' } })
+  t.same(events.types('one'), ['StateCreate', 'StateStart', 'StateStartProcess', 'StatePause'])
+  t.equal((await resume(daemon, 'one')).status, 200)
+  // At once, however often: each exec is whole or refused.
+  for (let round = 0; round < 3; round++) {
+    const racing = Array.from({ length: 6 }, async () => await daemon.post('/containers/one/processes?wait=true', { args: ['/bin/true'] }))
+    await new Promise((resolve) => setTimeout(resolve, 15 * round))
+    t.equal((await pause(daemon, 'one')).status, 200)
+    t.equal((await resume(daemon, 'one')).status, 200)
+    for (const { status, body } of await Promise.all(racing)) t.match(status === 201 ? { status, exit: body.exit.status } : { status, code: body.code }, status === 201 ? { exit: 0 } : { status: 409, code: 'container_paused' })
+  }
 })
 
 t.test('a runtime whose state is not that of the freezer is asked itself', async (t) => {

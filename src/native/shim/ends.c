@@ -43,6 +43,15 @@ void acknowledge(struct process *process) {
   maybe_free(process);
 }
 
+/* A process that was killed for want of memory is one of the kills, and no other's. Init counts all of its container. */
+static void claim_kill(const struct process *process) {
+  if (process == init || !WIFSIGNALED(process->ending.wait_status) || WTERMSIG(process->ending.wait_status) != SIGKILL || process->ending.oom_kills == 0) return;
+  for (unsigned slot = 1; slot < slots_used; slot++) {
+    struct process *other = &processes[slot];
+    if (other != process && other->used && !other->reaped) other->oom_before++;
+  }
+}
+
 static void process_ended(struct process *process, int status, int64_t time_ns) {
   if (process == init) start_init_ended();
   process->reaped = true;
@@ -54,7 +63,9 @@ static void process_ended(struct process *process, int status, int64_t time_ns) 
   struct ending *ending = &process->ending;
   *ending = (struct ending) { .pid = process->pid, .wait_status = status, .time_ns = time_ns, .output_complete = !out && !err, .started = process->started };
   ending->oom_known = oom_count(&ending->oom_kills);
-  ending->oom_kills -= ending->oom_known ? process->oom_before : 0;
+  /* What another one has claimed was perhaps not counted yet when this one began. */
+  if (ending->oom_known) ending->oom_kills -= process->oom_before < ending->oom_kills ? process->oom_before : ending->oom_kills;
+  claim_kill(process);
   failpoint(process == init ? "exit" : "exec-exit", "drained");
   process->recorded = record_write(process) == 0;
   failpoint(process == init ? "exit" : "exec-exit", "recorded");
