@@ -6,6 +6,7 @@ import type { LostView, OutputView } from '../schemas/index.ts'
 /** How records look to a reader. `add` takes one, `take` gives what has come together since the last time. */
 export type Form = {
   add: (record: LogRecord) => void
+  /** A buffer holds until the next record is added. */
   take: () => Buffer | string
 }
 
@@ -22,6 +23,8 @@ export class Text implements Form {
   #lineBegins = true
   #stream: string | undefined
   readonly #timestamps: boolean
+  /** for what is put together; see LogReader on memory */
+  #whole = Buffer.alloc(0)
 
   constructor (timestamps: boolean) {
     this.#timestamps = timestamps
@@ -41,10 +44,15 @@ export class Text implements Form {
   }
 
   take (): Buffer {
-    const [first] = this.#parts
-    const all = this.#parts.length === 1 && first !== undefined ? first : Buffer.concat(this.#parts)
+    const parts = this.#parts
     this.#parts = []
-    return all
+    const [first] = parts
+    if (parts.length === 1 && first !== undefined) return first
+    const length = parts.reduce((sum, part) => sum + part.length, 0)
+    if (this.#whole.length < length) this.#whole = Buffer.allocUnsafeSlow(2 * length)
+    let at = 0
+    for (const part of parts) at += part.copy(this.#whole, at)
+    return this.#whole.subarray(0, length)
   }
 
   /** A stream that breaks into the other's unfinished line goes to a new one, so that every time is at the begin of a line. */

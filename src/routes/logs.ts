@@ -137,7 +137,7 @@ export async function logRoutes (plain: FastifyInstance, { supervisor, heartbeat
           reached = records[next - 1]?.next ?? reached
           if (!any) continue
           told = reached
-          if (!raw.write(form.take())) await drained(raw)
+          await written(raw, form.take())
           if (signal.aborted) break
         }
       }
@@ -202,16 +202,16 @@ function open (reply: FastifyReply, type: MediaType): void {
   raw.flushHeaders()
 }
 
-/** Resolves when the response takes more, or nobody is there to take it. */
-async function drained (raw: FastifyReply['raw']): Promise<void> {
-  if (raw.destroyed || !raw.writableNeedDrain) return
+/** Resolves when the kernel has taken all of it, so that its memory may be used again, or nobody is there to take it. */
+async function written (raw: FastifyReply['raw'], data: Buffer | string): Promise<void> {
+  if (raw.destroyed) return
   await new Promise<void>((resolve) => {
     const done = (): void => {
-      raw.removeListener('drain', done)
       raw.removeListener('close', done)
       resolve()
     }
-    raw.once('drain', done).once('close', done)
+    raw.once('close', done)
+    raw.write(data, done)
   })
 }
 

@@ -15,6 +15,8 @@ export class LogReader {
   readonly #directory: string
   #file: FileHandle | undefined
   #start = 0
+  /** one for all reads: memory outside V8's heap, taken anew for each, made it collect garbage every 50 ms of a flood, for up to 15 ms */
+  #memory = Buffer.alloc(0)
 
   constructor (directory: string, position: number) {
     this.#directory = directory
@@ -22,7 +24,8 @@ export class LogReader {
   }
 
   /**
-   * The next records before `end`, at most about `chunkSize` bytes of them; none at the end. What is missing on the way
+   * The next records before `end`, at most about `chunkSize` bytes of them; none at the end. Their bytes hold until the next
+   * read. What is missing on the way
    * is a record of its own. `end` must be where a record ends, as the shim tells it or, with `settled`, where the log ends for good.
    */
   async read (end: number, settled = false): Promise<LogRecord[]> {
@@ -34,7 +37,7 @@ export class LogReader {
         if (this.#file === undefined) return []
       }
       const file: FileHandle = this.#file
-      const chunk = Buffer.allocUnsafeSlow(Math.min(Math.max(chunkSize, need), end - this.position))
+      const chunk = this.#room(Math.min(Math.max(chunkSize, need), end - this.position))
       const { bytesRead } = await file.read(chunk, 0, chunk.length, this.position - this.#start)
       const parsed = parseRecords(chunk.subarray(0, bytesRead), this.position)
       if (parsed.records.length > 0) {
@@ -52,6 +55,12 @@ export class LogReader {
       need = headerSize
     }
     return []
+  }
+
+  /** A reader of little output keeps little memory. */
+  #room (length: number): Buffer {
+    if (this.#memory.length < length) this.#memory = Buffer.allocUnsafeSlow(length <= chunkSize ? Math.min(2 * length, chunkSize) : length)
+    return this.#memory.subarray(0, length)
   }
 
   async close (): Promise<void> {

@@ -28,7 +28,7 @@ export function endingAt (source: LogSource, passed: () => boolean, passing: Pro
 }
 
 /**
- * The records of a log from a place on, in the portions in which they were read: to its present end, or with `follow` until
+ * The records of a log from a place on, in the portions in which they were read, whose bytes hold until the next one is asked for: to its present end, or with `follow` until
  * nothing can come any more. Nothing is read ahead, so one who does not ask for the next portion costs nothing but the one it has.
  * Ends early when `signal` is aborted.
  */

@@ -21,7 +21,7 @@ struct record_header {
   uint8_t stream;
   uint8_t zero[3];
 };
-_Static_assert(sizeof(struct record_header) == 16, "readers of the log expect 16 bytes");
+_Static_assert(sizeof(struct record_header) == LOG_HEADER, "readers of the log expect 16 bytes");
 
 static bool segment_name(const struct process *process, char *path, size_t size, uint64_t start) {
   int length = process_directory(process, path, size);

@@ -11,6 +11,9 @@
 struct process processes[SLOTS];
 unsigned slots_used;
 
+/* As much as a pipe holds, with its header as much as a reader of the log takes at once (src/runtime/log-reader.ts). Pages that nothing was read into cost nothing. */
+static char piece[64 * 1024 - LOG_HEADER];
+
 unsigned slot_of(const struct process *process) {
   return (unsigned) (process - processes);
 }
@@ -62,9 +65,9 @@ bool output_ended(const struct process *process) {
 bool drain(struct process *process, int stream, size_t limit) {
   size_t done = 0;
   while (process->output[stream] >= 0 && done < limit) {
-    ssize_t length = read(process->output[stream], buffer, sizeof buffer);
+    ssize_t length = read(process->output[stream], piece, sizeof piece);
     if (length > 0) {
-      log_write(process, stream, buffer, (size_t) length);
+      log_write(process, stream, piece, (size_t) length);
       done += (size_t) length;
     } else if (length < 0 && errno == EINTR) {
       continue;

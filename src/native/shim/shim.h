@@ -35,6 +35,8 @@ struct options {
 extern struct options options;
 void parse_args(int argc, char **argv);
 
+enum { LOG_HEADER = 16 }; /* bytes before each record of a log */
+
 /* log.c: the bounded log of a process's output. */
 struct log {
   int segment;            /* -1: none is open */
