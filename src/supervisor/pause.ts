@@ -40,8 +40,10 @@ export class PauseTask extends Task<ContainerView> {
     if (run === null || init === undefined) throw new Error('what runs has a run')
     // A call of the runtime that makes a process in a frozen group hangs until the thaw: none is to be under way, nor to begin.
     const release = await supervisor.checks.hold(container.id)
+    let begun = false
     try {
       await this.#begun(container)
+      begun = true
       await this.#freeze(supervisor, container, run)
       // A stop, or the end of init, may have come meanwhile.
       if (init.ended !== undefined) throw new LongshoreError('container_not_running', `container ${container.id} ended while it was being paused`)
@@ -50,7 +52,8 @@ export class PauseTask extends Task<ContainerView> {
       this.step = 'writing the journal'
       await supervisor.publish(container, 'StatePause', { task: this, process: init, apply: () => paused(container, run) })
     } catch (error) {
-      await this.#undo(supervisor, container, run)
+      if (begun) await this.#undo(supervisor, container, run)
+      else if (container.status === 'pausing') container.move('resume')
       throw error
     } finally {
       release()
