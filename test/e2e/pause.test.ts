@@ -43,6 +43,7 @@ for (const through of [[], onCgroup2]) {
     t.equal(await runtimeStatus(daemon, body), 'running')
     await events.type('StateResume', 'one')
 
+    await daemon.trapped('one')
     await pause(daemon, 'one')
     t.equal((await daemon.post('/containers/one/signal', { signal: 'TERM' })).status, 204)
     t.match((await daemon.get('/containers/one')).body, { status: 'paused', exit: null }, 'the signal waits')
@@ -60,6 +61,7 @@ for (const through of [[], onCgroup2]) {
       ['force', async () => await daemon.delete('/containers/force?force=true'), { status: 137, signal: 'SIGKILL' }]
     ] as const) {
       await daemon.post('/containers', { id, bundle })
+      await daemon.trapped(id)
       t.equal((await pause(daemon, id)).status, 200)
       t.ok((await end()).status < 300, `${id} works on a paused one`)
       t.match((await events.type('StateExit', id)).data.exit, expected)
