@@ -24,6 +24,8 @@ const initGone = 3
 /** seconds from the runtime's word to the process's execve(2) */
 const execLimit = 5
 const wordsLimit = 4096
+/** PF_EXITING of linux/sched.h, in the flags of /proc/PID/stat */
+const exiting = 4
 
 /**
  * Starts a process beside init, through the container's shim. Runs beside the container's lane, any number at once; from its
@@ -163,8 +165,10 @@ function mayExec (container: Container): void {
 export async function initEnded (container: Container, shim: Shim): Promise<boolean> {
   if (container.init?.ended !== undefined || shim.gone || !shim.initWatched || container.init?.pid == null) return true
   const stat = await readFile(`/proc/${container.init.pid}/stat`, 'latin1').catch(() => '')
-  // proc(5): the state behind the name, which may hold parentheses itself; dying, dead and not reaped
-  return stat === '' || 'XZ'.includes(stat.charAt(stat.lastIndexOf(')') + 2))
+  // proc(5): behind the name, which may hold parentheses itself, come the state and, as the seventh, the kernel's flags. Init of a pid
+  // namespace is neither dead nor a zombie while the kernel ends the rest of that, and nothing can enter it any more.
+  const [state = '', , , , , , flags] = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+  return stat === '' || 'XZ'.includes(state) || (Number(flags) & exiting) !== 0
 }
 
 /** What the runtime wrote on the streams that it was to hand on. */
