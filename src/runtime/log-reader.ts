@@ -25,10 +25,10 @@ export class LogReader {
 
   /**
    * The next records before `end`, at most about `chunkSize` bytes of them; none at the end. Their bytes hold until the next
-   * read. What is missing on the way
-   * is a record of its own. `end` must be where a record ends, as the shim tells it or, with `settled`, where the log ends for good.
+   * read. What is missing on the way is a record of its own. `settled`: all before `end` has been written, as the shim tells it or since the log has ended for good; what
+   * is not there then is gone. Else the shim may be in the middle of a record. `final`: nothing will be written after it.
    */
-  async read (end: number, settled = false): Promise<LogRecord[]> {
+  async read (end: number, settled = false, final = settled): Promise<LogRecord[]> {
     let need = headerSize
     while (this.position < end) {
       if (this.#file === undefined) {
@@ -49,7 +49,7 @@ export class LogReader {
         continue
       }
       // No record begins here: this segment has nothing more.
-      const lost = await this.#leave(end, parsed.need === undefined ? 'damaged' : bytesRead, settled)
+      const lost = await this.#leave(end, parsed.need === undefined ? 'damaged' : bytesRead, settled, final)
       if (lost === 'wait') return []
       if (lost !== undefined) return [lost]
       need = headerSize
@@ -92,8 +92,13 @@ export class LogReader {
   }
 
   /** Goes on from a segment that has no whole record at the position, though `rest` bytes of one are there. */
-  async #leave (end: number, rest: number | 'damaged', settled: boolean): Promise<LogRecord | 'wait' | undefined> {
+  async #leave (end: number, rest: number | 'damaged', settled: boolean, final: boolean): Promise<LogRecord | 'wait' | undefined> {
     const next = (await segmentStarts(this.#directory)).find((one) => one > this.#start)
+    if (next === undefined && settled && !final && rest !== 'damaged' && this.position + rest === end) {
+      // A record that the disk cut short, as below, with no segment behind it yet.
+      this.position = end
+      return undefined
+    }
     if (next === undefined) return settled ? this.#skip(end, 'damaged') : 'wait'
     await this.close()
     if (next <= this.position) return undefined

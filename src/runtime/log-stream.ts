@@ -39,7 +39,7 @@ export async function * streamLog (source: LogSource, from: Place, options: { un
   let skip = from.skip
   try {
     while (!signal.aborted) {
-      const records = await reader.read(end, ended && !open)
+      const records = await reader.read(end, !open, ended && !open)
       if (records.length > 0) {
         const [first] = records
         if (skip > 0 && first?.kind === 'output' && first.start === from.offset) first.bytes = first.bytes.subarray(skip)

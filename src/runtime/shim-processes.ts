@@ -38,6 +38,7 @@ export class ShimProcess {
   lost = false
   /** the connection, by its number, over which it was asked for; 0: not yet */
   asked = 0
+  acknowledged = false
   /** the slot may be another's by now */
   freed = false
   onExit: (facts: ExitFacts) => void = () => {}
@@ -151,6 +152,10 @@ export class ShimProcesses {
     return undefined
   }
 
+  all (): ShimProcess[] {
+    return [...this.#slots.values()]
+  }
+
   /** Takes the lowest free slot; throws overloaded when there is none. */
   take (id: string): ShimProcess {
     for (let slot = 1; slot < slotCount; slot++) {
@@ -183,6 +188,7 @@ export class ShimProcesses {
 
   /** Its exit is in the journal. */
   acknowledge (process: ShimProcess): void {
+    process.acknowledged = true
     this.#send(encodePacket(packetType.ack, { slot: process.slot }))
   }
 
@@ -208,6 +214,8 @@ export class ShimProcesses {
         this.#slots.set(packet.slot, process)
       }
       this.#known(process, packet, pidfd)
+      // That was lost with the connection before.
+      if (process.acknowledged) this.acknowledge(process)
     } else if (process === undefined) {
       if (pidfd !== null) this.#watch.drop(pidfd)
     } else if (packet.type === packetType.result) {

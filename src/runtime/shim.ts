@@ -1,3 +1,4 @@
+import { randomInt } from 'node:crypto'
 import { hasCode } from '../errors.ts'
 import { shimPath, type ProbeResult } from '../native/index.ts'
 import type { ExitFacts } from './exit.ts'
@@ -41,7 +42,8 @@ export class ShimGone extends Error {
   }
 }
 
-type Pending = { resolve: (result: RuntimeResult) => void, reject: (error: Error) => void }
+/** `op`: 0 for create, which nobody asks for */
+type Pending = { op: number, resolve: (result: RuntimeResult) => void, reject: (error: Error) => void }
 
 /**
  * The daemon's end of one shim: commands with their results, and three notices, each at most once:
@@ -67,7 +69,9 @@ export class Shim {
   #initStatus: number | null | undefined
   readonly #lastWord = new LastWord()
   #exit: ExitFacts | undefined
-  #tag = 0
+  // An earlier daemon's number must not be met again: the shim knows by it what it has done.
+  #tag = randomInt(1, 2 ** 31)
+  #acknowledged = false
   #gone = false
   readonly #pending = new Map<number, Pending>()
   readonly #hello: Promise<void>
@@ -87,6 +91,7 @@ export class Shim {
       renewed: () => {
         this.processes.renewed()
         this.#streams.renewed()
+        for (const [tag, { op }] of this.#pending) if (tag !== 0) this.#connection.send(encodePacket(packetType.op, { tag, op }))
       },
       over: () => this.#over()
     })
@@ -117,7 +122,7 @@ export class Shim {
     const tokens = await watch.monitor.spawnShim({ path: shimPath, args, runDir: spawn.runDir, env })
     const shim = new Shim(watch, spawn.runDir, tokens)
     // Create is the op with tag 0: nobody asks for it, so it is awaited from the start.
-    const created = shim.#result(0)
+    const created = shim.#result(0, 0)
     created.catch(() => {})
     return { shim, created }
   }
@@ -163,6 +168,7 @@ export class Shim {
 
   /** The exit is in the journal: the shim need not tell it again. */
   acknowledge (): void {
+    this.#acknowledged = true
     this.#connection.send(encodePacket(packetType.ack))
   }
 
@@ -228,14 +234,14 @@ export class Shim {
 
   #op (op: number): Promise<RuntimeResult> {
     const tag = ++this.#tag
-    const result = this.#result(tag)
+    const result = this.#result(tag, op)
     this.#connection.send(encodePacket(packetType.op, { tag, op }))
     return result
   }
 
-  #result (tag: number): Promise<RuntimeResult> {
+  #result (tag: number, op: number): Promise<RuntimeResult> {
     if (this.#gone) return Promise.reject(new ShimGone())
-    return new Promise((resolve, reject) => this.#pending.set(tag, { resolve, reject }))
+    return new Promise((resolve, reject) => this.#pending.set(tag, { op, resolve, reject }))
   }
 
   #receive (packet: ShimPacket, pidfd: number | null): void {
@@ -246,6 +252,8 @@ export class Shim {
       this.state = packet.state
       this.started = (packet.flags & shimFlag.started) !== 0
       if (packet.state === shimState.exited || packet.state === shimState.deleted) this.#exited(packet)
+      if (this.#acknowledged) this.acknowledge()
+      this.#createdBefore(packet)
       this.#greeted()
     } else if (packet.type === packetType.result) {
       const pending = this.#pending.get(packet.tag)
@@ -256,6 +264,16 @@ export class Shim {
     } else if (packet.type === packetType.exit) {
       this.#exited(packet)
     }
+  }
+
+  /** The result of create was lost with the connection before: what has come of it is in the state. Of a failure the runtime's words tell more. */
+  #createdBefore (packet: ShimPacket): void {
+    const pending = this.#pending.get(0)
+    if (pending === undefined || packet.state === shimState.creating) return
+    this.#pending.delete(0)
+    const { pid } = packet
+    if (pid > 0 && packet.state === shimState.created) this.#created({ ...packet, waitStatus: 0, error: 0 })
+    pending.resolve({ waitStatus: pid > 0 ? 0 : 255 << 8, error: 0, pid })
   }
 
   #created ({ waitStatus, error, pid }: ShimPacket): void {

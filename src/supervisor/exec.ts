@@ -136,8 +136,7 @@ export async function tellStarted (supervisor: Supervisor, task: Task<unknown>, 
 }
 
 /** Kills what an exec that was given up may still become, and frees its slot. */
-export function abandon (shim: Shim, process: Process): void {
-  const { handle } = process
+export function abandon (shim: Shim, { handle }: Pick<Process, 'handle'>): void {
   if (handle === undefined) return
   shim.processes.abort(handle)
   handle.onExit = handle.onLost = () => shim.processes.acknowledge(handle)
@@ -148,7 +147,8 @@ export function abandon (shim: Shim, process: Process): void {
       if (!hasCode(error, 'ESRCH')) throw error
     }
   }
-  if (handle.pid > 0) handle.onStarted()
+  if (handle.exit !== undefined || handle.lost) shim.processes.acknowledge(handle)
+  else if (handle.pid > 0) handle.onStarted()
 }
 
 function notRunning (container: Container): LongshoreError {

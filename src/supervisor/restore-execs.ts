@@ -67,6 +67,7 @@ export async function restoreExecs (supervisor: Supervisor, task: Task<unknown>,
     process.handle = container.shim?.processes.find(process.id)
     if (process.handle !== undefined) container.shim?.processes.acknowledge(process.handle)
   }
+  endUnclaimed(container)
   const open = [...container.starting.values(), ...container.processes.values()].filter((process) => !process.isInit && process.exit === null)
   await Promise.all(open.map(async (process) => {
     process.handle = container.shim?.processes.find(process.id)
@@ -84,6 +85,15 @@ export async function restoreExecs (supervisor: Supervisor, task: Task<unknown>,
     const facts: ExitFacts = await recordOf(process) ?? { waitStatus: null, exitedAtNs: nowNs(), oomKills: null, outputComplete: false, reason }
     execExitSeen(supervisor, container, process, facts)
   }))
+}
+
+/** What the shim has and no record knows: given up by the daemon before this one, which ended before the shim had done so too. */
+function endUnclaimed (container: Container): void {
+  const { shim } = container
+  if (shim === undefined) return
+  for (const handle of shim.processes.all()) {
+    if (!container.starting.has(handle.id) && !container.processes.has(handle.id)) abandon(shim, { handle })
+  }
 }
 
 async function recordOf (process: Process): Promise<ExitFacts | undefined> {

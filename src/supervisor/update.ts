@@ -54,19 +54,24 @@ export class UpdateTask extends Task<ContainerView> {
     const base = container.run?.resources ?? {}
     const { journal } = supervisor.options
     if (change.resources !== undefined) await checkResources(patchResources(base, overlay))
-    container.pending = { patch: change.resources ?? {}, resources: overlay, labels, after: journal.positionId(journal.head) }
+    const pending = container.pending = { patch: change.resources ?? {}, resources: overlay, labels, after: journal.positionId(journal.head) }
+    let goBack = async (): Promise<void> => {}
     try {
       this.step = 'writing the record'
       await container.save()
       failpoint('update.recorded')
-      await this.#apply(supervisor, container, container.pending)
+      goBack = await this.#apply(supervisor, container, pending)
+      failpoint('update.applied')
+      await this.#tell(supervisor, container, pending)
     } catch (error) {
-      container.pending = undefined
-      supervisor.save(container)
+      // Once it is told it is so, whatever else fails.
+      if (container.pending === pending) {
+        await goBack()
+        container.pending = undefined
+        supervisor.save(container)
+      }
       throw error
     }
-    failpoint('update.applied')
-    await this.#tell(supervisor, container, container.pending)
     return container.view()
   }
 
@@ -85,11 +90,12 @@ export class UpdateTask extends Task<ContainerView> {
     await this.#tell(supervisor, container, pending)
   }
 
-  /** What runs is changed at once; one that has not begun, or has ended, gets it at its next start. */
-  async #apply (supervisor: Supervisor, container: Container, pending: PendingUpdate): Promise<void> {
+  /** What runs is changed at once; one that has not begun, or has ended, gets it at its next start. Returns what undoes that. */
+  async #apply (supervisor: Supervisor, container: Container, pending: PendingUpdate): Promise<() => Promise<void>> {
     const { run, init } = container
-    if (Object.keys(pending.patch).length === 0 || run === null || run.tornDown || run.exit !== null || init?.ended !== undefined) return
-    if (!isLive(container.status) && container.status !== 'created') return
+    const nothing = async (): Promise<void> => {}
+    if (Object.keys(pending.patch).length === 0 || run === null || run.tornDown || run.exit !== null || init?.ended !== undefined) return nothing
+    if (!isLive(container.status) && container.status !== 'created') return nothing
     const base = run.resources ?? {}
     const before = patchResources(base, container.resources)
     const wanted = patchResources(base, pending.resources)
@@ -108,6 +114,7 @@ export class UpdateTask extends Task<ContainerView> {
       await putBack(supervisor, container, cgroup, knobs)
       throw error
     }
+    return async () => await putBack(supervisor, container, cgroup, knobs)
   }
 
   async #tell (supervisor: Supervisor, container: Container, pending: PendingUpdate): Promise<void> {

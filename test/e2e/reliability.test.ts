@@ -172,3 +172,25 @@ t.test('out of descriptors: new work is refused with the reason, reads go on, an
   for (const id of made) t.equal((await daemon.delete(`/containers/${id}?force=true`)).status, 204)
   t.equal((await daemon.post('/containers', { id: 'again', bundle })).status, 201, 'it goes on as before')
 })
+
+t.test('a process that the shim has and no record knows is ended by the next daemon, and its place is free', async (t) => {
+  const daemon = await Daemon.prepare()
+  t.teardown(async () => await daemon.destroy())
+  await daemon.launch([], { LONGSHORE_FAILPOINT: 'exec.asked' })
+  const bundle = await daemon.bundle('sleep', ['/bin/sleep', '1000'])
+  const { body } = await daemon.post('/containers', { id: 'one', bundle })
+  const [shim = 0] = await daemon.shims()
+  const descriptors = async (): Promise<number> => (await readdir(`/proc/${shim}/fd`)).length
+  const own = await descriptors()
+  await daemon.post('/containers/one/processes', { id: 'beside', args: ['/bin/sleep', '1000'] }).catch(() => {})
+  await daemon.stop('SIGKILL')
+  // The shim has been asked, and makes it; what would say so is taken away.
+  await rm(join(daemon.root, 'containers/one', body.runId, 'processes/beside'), { recursive: true })
+  await daemon.launch()
+  t.match((await daemon.get('/containers/one')).body, { status: 'running', processes: [{ id: 'init' }] })
+  while (await descriptors() !== own) await soon()
+  const groups = (await readFile(`/proc/${body.pid}/cgroup`, 'utf8')).split('\n').find((line) => /:(pids|):/.test(line))?.split(':') ?? []
+  const procs = await readFile(join('/sys/fs/cgroup', groups[1] ?? '', groups[2] ?? '', 'cgroup.procs'), 'utf8').catch(() => `${body.pid}\n`)
+  t.equal(procs.trim(), String(body.pid), 'init is alone')
+  t.equal((await daemon.post('/containers/one/processes?wait=true', { args: ['/bin/true'] })).body.exit.status, 0)
+})

@@ -170,3 +170,56 @@ t.test('a follower reads on as the log grows, and ends with it, with its shim, o
   for await (const records of gone) rest.push(...records.map((record) => text([record])))
   t.equal(rest.length, 21, 'what is on disk is all there will be')
 })
+
+t.test('a log that is damaged or cut from outside while it is followed: what is missing is told, and nobody asks again and again', async (t) => {
+  const { truncate, writeFile } = await import('node:fs/promises')
+  const log = writer(100_000)
+  let wake: () => void = () => {}
+  let asked = 0
+  const source = {
+    directory: log.directory,
+    follow: async (offset: number, signal?: AbortSignal): Promise<LogEnd> => {
+      asked++
+      signal?.addEventListener('abort', () => wake())
+      while (log.offset <= offset) {
+        signal?.throwIfAborted()
+        await new Promise<void>((resolve) => { wake = resolve })
+      }
+      return { end: log.offset, ended: false }
+    }
+  }
+  await log.segment()
+  const stop = new AbortController()
+  const got: string[] = []
+  const seen = async (what: string): Promise<void> => { while (!got.join('').endsWith(what)) await new Promise((resolve) => setImmediate(resolve)) }
+  const reading = (async () => {
+    for await (const records of streamLog(source, { offset: 0, skip: 0 }, { follow: true, signal: stop.signal })) got.push(...records.map((record) => text([record])))
+  })()
+  await log.write(1, 'one')
+  wake()
+  await seen('one')
+  // Emptied by somebody, as log files are: the shim goes on behind what is there, by its own count.
+  await truncate(log.path, 0)
+  await log.write(1, 'two')
+  wake()
+  await seen('<damaged 19>')
+  await log.write(1, 'three')
+  wake()
+  await seen('<damaged 21>')
+  // What is no record is not waited for either.
+  const before = log.offset
+  await writeFile(log.path, Buffer.alloc(before + 40, 0xff))
+  log.offset = before + 40
+  wake()
+  await seen('<damaged 40>')
+  await log.segment()
+  await log.write(1, 'four')
+  wake()
+  await seen('four')
+  t.same(got, ['one', '<damaged 19>', '<damaged 21>', '<damaged 40>', 'four'])
+  for (let turns = 0; turns < 200; turns++) await new Promise((resolve) => setImmediate(resolve))
+  t.ok(asked <= 6, `asked ${asked} times`)
+  stop.abort()
+  wake()
+  await reading
+})

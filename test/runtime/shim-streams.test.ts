@@ -1,7 +1,7 @@
 /** Input, followers and requests that are none, with a runtime that is a shell script. */
 import t from 'tap'
 import { execFile } from 'node:child_process'
-import { open } from 'node:fs/promises'
+import { open, readFile, readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { hasCode } from '../../src/errors.ts'
@@ -197,4 +197,32 @@ t.test('slots that are none, wrong sizes and unknown words are refused or left a
   if (after === undefined) return
   t.match(await exitOf(after), { waitStatus: 9 })
   await finish(after)
+})
+
+t.test('what comes of create, start and delete is told whichever connection was there when it came', async (t) => {
+  const { mode, runDir, outDir, watch, spawn } = await house(t, 'while [ ! -e "$(dirname "$0")/go" ]; do :; done; exit 4')
+  let rounds = 0
+  const through = async <T>(result: Promise<T>): Promise<T> => {
+    let over = false
+    const settled = result.finally(() => { over = true })
+    while (!over) {
+      // Released while it was coming back, or gone: then there is nothing to take away.
+      await interrupt(watch, runDir).catch(() => {})
+      rounds++
+    }
+    return await settled
+  }
+  for (let turn = 0; turn < 8; turn++) {
+    const { shim, created } = await spawn()
+    t.match(await through(created), { waitStatus: 0, error: 0, pid: Number }, `create ${turn}`)
+    t.match(await through(shim.start()), { waitStatus: 0, error: 0 }, `start ${turn}`)
+    t.match(await exitOf(shim), { waitStatus: 4 << 8 })
+    t.match(await through(shim.delete(false)), { waitStatus: 0, error: 0 }, `delete ${turn}`)
+    t.match((await readFile(join(mode, 'deleted'), 'utf8')).trim().split('\n'), { length: 1 }, 'and it was done once')
+    await finish(shim)
+    for (const name of ['go', 'started', 'deleted']) await rm(join(mode, name), { force: true })
+    for (const name of [...await readdir(outDir)]) await rm(join(outDir, name), { recursive: true })
+    await rm(join(runDir, 'shim.sock'))
+  }
+  t.ok(rounds > 8, `${rounds} connections were taken away`)
 })

@@ -33,7 +33,7 @@ case $command in
     if [ -e "$mode/start-refuse" ]; then exit 4; fi
     echo > "$mode/go"
     while [ -e "/proc/$(cat "$mode/pid")" ]; do :; done ;;
-  delete) echo "$@" > "$mode/deleted" ;;
+  delete) echo "$@" >> "$mode/deleted" ;;
 esac
 `
 

@@ -112,6 +112,8 @@ void start_by_runtime(uint32_t tag) {
 }
 
 void start_op(int op, uint32_t tag) {
+  /* Asked again over another connection: what has been done is told, and the answer of what is under way is still to come. */
+  if (tell_again(tag) || (tag != 0 && (tag == start_tag() || (init->call.pid != 0 && tag == init->call.tag)))) return;
   if (init->call.pid != 0 || start_pending()) {
     tell_result(init, op, tag, 0, EBUSY);
     return;

@@ -175,6 +175,7 @@ void on_connection(void);
 /* False when the runtime has to do it. */
 bool start_begin(const struct process *init, uint32_t tag);
 bool start_pending(void);
+uint32_t start_tag(void);
 void on_start(void);
 /* Init has ended: what it said before still counts. */
 void start_init_ended(void);
@@ -190,6 +191,9 @@ void tell_hello(void);
 void tell_ending(const struct process *process);
 /* Of an op: as wait(2) gave the runtime's end, or an errno. */
 void tell_result(const struct process *process, int op, uint32_t tag, int wait_status, int error);
+
+/* The result of an op of init, if it was the last one that had this tag. */
+bool tell_again(uint32_t tag);
 
 /* ops.c */
 void create(void);

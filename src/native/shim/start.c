@@ -26,6 +26,10 @@ bool start_pending(void) {
   return fifo >= 0;
 }
 
+uint32_t start_tag(void) {
+  return fifo >= 0 ? asked : 0;
+}
+
 static enum word listen_to_fifo(void) {
   char bytes[16];
   ssize_t length;

@@ -40,7 +40,22 @@ void tell_hello(void) {
   tell(init, &packet, NULL, 0);
 }
 
+/* The last result of an op of init, for a connection that asks for it again. */
+static struct { uint32_t tag; int op; int wait_status; int error; } last;
+
+bool tell_again(uint32_t tag) {
+  if (tag == 0 || tag != last.tag) return false;
+  tell_result(init, last.op, last.tag, last.wait_status, last.error);
+  return true;
+}
+
 void tell_result(const struct process *process, int op, uint32_t tag, int wait_status, int error) {
+  if (process == init) {
+    last.tag = tag;
+    last.op = op;
+    last.wait_status = wait_status;
+    last.error = error;
+  }
   struct shim_packet packet = { .type = PACKET_RESULT, .tag = tag, .op = op, .pid = process->pid, .wait_status = wait_status, .error = error, .time_ns = now_ns() };
   connection_send(process, &packet, (op == OP_CREATE || op == OP_EXEC) && !process->reaped ? process->pid : 0, NULL, 0);
   failpoint_of(op, "told");
