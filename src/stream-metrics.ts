@@ -26,7 +26,7 @@ export function streamMetrics (registry: Registry, hub: Hub): void {
 /** A histogram whose counts are kept elsewhere. */
 function latency ({ stats }: Hub): Gauge {
   const name = 'longshore_event_publish_seconds'
-  const metric = new Gauge({ name, help: 'From the append of an event to its write to a reader', registers: [] })
+  const metric = new Gauge({ name, help: 'From the append of an event to its write to a reader that keeps up', registers: [] })
   const get = async (): Promise<object> => {
     let sum = 0
     const values = [...latencyBounds, '+Inf'].map((le, index) => {
@@ -34,7 +34,7 @@ function latency ({ stats }: Hub): Gauge {
       return { labels: { le }, value: sum, metricName: `${name}_bucket` }
     })
     return {
-      name, help: 'From the append of an event to its write to a reader', type: 'histogram', aggregator: 'sum',
+      name, help: 'From the append of an event to its write to a reader that keeps up', type: 'histogram', aggregator: 'sum',
       values: [...values, { labels: {}, value: stats.latencySum, metricName: `${name}_sum` }, { labels: {}, value: sum, metricName: `${name}_count` }]
     }
   }

@@ -26,6 +26,8 @@ export class Ahead {
   #rows: Append[] = []
   /** sequence number of the first of them */
   #first = 0
+  /** those of a history that was lost, on their way into the new one */
+  readonly #carrying = new Set<Append>()
   #timer: NodeJS.Timeout | undefined
   #flushing: Promise<void> | undefined
   /** those who wait until all is stored, or a try has failed */
@@ -97,16 +99,22 @@ export class Ahead {
     for (const resolve of this.#waiters.splice(0)) resolve()
   }
 
-  /** The history has ended in which they were told: gives back those that are not in the database. */
+  /** The history has ended in which they were told: gives back those that are not in the database. They are on their way until `carried`. */
   abandon (): Append[] {
     const rows = this.#rows
     this.#rows = []
+    for (const row of rows) this.#carrying.add(row)
     this.#options.lane.clear()
     return rows
   }
 
-  /** Exits among them, newest first: those that the database cannot be asked for. */
+  /** It is in the new history. */
+  carried (row: Append): void {
+    this.#carrying.delete(row)
+  }
+
+  /** Exits among them, oldest first: those that the database cannot be asked for. */
   exits (): NonNullable<Append['exit']>[] {
-    return this.#rows.flatMap(({ exit }) => exit ?? []).reverse()
+    return [...this.#carrying, ...this.#rows].flatMap(({ exit }) => exit ?? [])
   }
 }

@@ -239,9 +239,8 @@ export class Hub {
         void this.#page(reader, end)
         return
       }
-      const { to, bytes, since } = this.#tail.chunk(reader.after, end, reader.form, reader.filter)
+      const { to, bytes } = this.#tail.chunk(reader.after, end, reader.form, reader.filter)
       this.#advance(reader, to, bytes)
-      if (bytes !== undefined && since !== undefined) this.stats.took((performance.now() - since) / 1000, 1)
     }
     if (reader.after >= reader.until) return this.#end(reader)
     if (!reader.ready) return

@@ -1,11 +1,12 @@
+import { LongshoreError } from '../errors.ts'
 import type { EventType } from '../schemas/index.ts'
 import type { Ahead } from './ahead.ts'
-import { epochOf, type Bounds } from './cursor.ts'
+import { epochOf, locate, type Bounds } from './cursor.ts'
 import { Entry, type Form } from './entry.ts'
 import type { FilterQuery } from './filter.ts'
 import type { Append, Epoch, StoredBytes, StoredExit, StoredPage } from './journal-protocol.ts'
 import { exitRow, type ExitRow } from './journal-row.ts'
-import { JournalError, type Ask } from './journal-thread.ts'
+import type { Ask } from './journal-thread.ts'
 
 /** Events in order; everything that matches up to `reached` is among them. */
 export type Page = { entries: Entry[], reached: number }
@@ -19,7 +20,6 @@ export abstract class JournalReads implements Bounds {
   /** Asks the database, once what was told ahead of it is there (or could not be written). */
   protected abstract ask (ask: Ask): Promise<unknown>
   protected abstract get ahead (): Ahead | undefined
-  protected abstract damaged (reason: string): void
 
   /**
    * The next events after a sequence number, oldest first: as many as fit a page (64 KiB or so) and `limit`.
@@ -38,13 +38,8 @@ export abstract class JournalReads implements Bounds {
   }
 
   async #read (options: { after: number, limit: number, until: number, filter: FilterQuery, form?: Form }): Promise<unknown> {
-    try {
-      // What is told and not in the database is read from memory by those who follow, and later by the others.
-      return await this.ask({ op: 'read', ...options, until: Math.min(options.until, this.head - (this.ahead?.size ?? 0)) })
-    } catch (error) {
-      if (error instanceof JournalError && error.kind === 'damaged') this.damaged(error.message)
-      throw error
-    }
+    // What is told and not in the database is read from memory by those who follow, and later by the others.
+    return await this.ask({ op: 'read', ...options, until: Math.min(options.until, this.head - (this.ahead?.size ?? 0)) })
   }
 
   /** The sequence number after which events are at or later than a time (milliseconds since 1970). */
@@ -60,6 +55,24 @@ export abstract class JournalReads implements Bounds {
     return events
   }
 
+  /** True when an event of this type was told of a container after the place of an id. */
+  async tells (options: { after: string, containerId: string, type: EventType }): Promise<boolean> {
+    const { containerId, type } = options
+    let { after } = locate(this, options.after)
+    while (after < this.head) {
+      try {
+        const { entries, reached } = await this.read({ after, limit: 1, filter: { containers: [containerId], types: [type] } })
+        if (entries.length > 0) return true
+        after = reached
+      } catch (error) {
+        // What a journal told that was lost meanwhile cannot be told from what it did not.
+        if (error instanceof LongshoreError && error.code === 'events_gone') return false
+        throw error
+      }
+    }
+    return false
+  }
+
   /** True when an event of this container is kept. */
   async knows (containerId: string): Promise<boolean> {
     return await this.ask({ op: 'knows', containerId }) as boolean
@@ -67,15 +80,23 @@ export abstract class JournalReads implements Bounds {
 
   /** The exit of a run's process; without runId, of the container's last run. Kept at least a day after the container has gone. */
   async exitOf (options: { containerId: string, runId?: string, processId: string }): Promise<ExitRow | undefined> {
-    const told = await this.#told(({ containerId, runId, processId }) => containerId === options.containerId && processId === options.processId && (options.runId ?? runId) === runId)
-    if (told !== undefined) return told
+    const told = this.#told().findLast(({ containerId, runId, processId }) => containerId === options.containerId && processId === options.processId && (options.runId ?? runId) === runId)
+    if (told !== undefined) return toldRow(told)
     const row = await this.ask({ op: 'exit', ...options }) as StoredExit | undefined
     return row?.container_id === options.containerId ? exitRow(row) : undefined
   }
 
   /** The first exit that was told after that of a run, of a later run of the same container; undefined as well when the run has no exit. */
   async exitAfter (options: { containerId: string, runId: string, processId: string }): Promise<ExitRow | undefined> {
-    return exitRow(await this.ask({ op: 'exitAfter', ...options }) as StoredExit | undefined)
+    const { containerId, runId, processId } = options
+    // Before the database is asked: what is told now is in one of them, whatever comes in between.
+    const told = this.#told().filter((exit) => exit.containerId === containerId && exit.processId === processId)
+    const stored = exitRow(await this.ask({ op: 'exitAfter', ...options }) as StoredExit | undefined)
+    if (stored !== undefined || told.length === 0) return stored
+    const own = told.findIndex((exit) => exit.runId === runId)
+    if (own === -1 && await this.exitOf(options) === undefined) return undefined
+    const next = told.slice(own + 1).find((exit) => exit.runId !== runId)
+    return next === undefined ? undefined : toldRow(next)
   }
 
   /** Gives back memory of the thread that only its start needed. */
@@ -83,9 +104,14 @@ export abstract class JournalReads implements Bounds {
     await this.ask({ op: 'collect' })
   }
 
-  /** The newest exit that is told and not in the database, where that cannot be written. */
-  async #told (matches: (exit: NonNullable<Append['exit']>) => boolean): Promise<ExitRow | undefined> {
-    const found = this.ahead?.exits().find(matches)
-    return found === undefined ? undefined : { ...found, exit: JSON.parse(found.exit) as ExitRow['exit'] }
+  /** Exits that are told and not in the database, oldest first: it cannot be asked for them while it cannot be written. */
+  #told (): ToldExit[] {
+    return this.ahead?.exits() ?? []
   }
+}
+
+type ToldExit = NonNullable<Append['exit']>
+
+function toldRow (told: ToldExit): ExitRow {
+  return { ...told, exit: JSON.parse(told.exit) as ExitRow['exit'] }
 }

@@ -42,7 +42,8 @@ const foreignTables = 1
 export function isDamage (error: unknown, opening = false): boolean {
   if (error instanceof TooNew) return false
   const { errcode } = error as { errcode?: number }
-  return error instanceof Damage || hasCode(error, 'EISDIR') ||
+  // What was stored as JSON and is none any more was written by nobody.
+  return error instanceof Damage || error instanceof SyntaxError || hasCode(error, 'EISDIR') ||
     (errcode !== undefined && (damageCodes.has(errcode & 0xff) || (opening && errcode === foreignTables)))
 }
 

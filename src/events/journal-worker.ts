@@ -4,7 +4,7 @@ import { parentPort, workerData } from 'node:worker_threads'
 import { epochOf } from './cursor.ts'
 import { Entry, reasonOf, type Form } from './entry.ts'
 import { labelsMatch } from './labels.ts'
-import type { Append, Failure, Opened, Reply, Request, StoredBytes, StoredPage, StoredRow, Trimmed, WorkerData } from './journal-protocol.ts'
+import type { Append, Failure, Opened, Reply, Request, StoredBytes, StoredExit, StoredPage, StoredRow, Trimmed, WorkerData } from './journal-protocol.ts'
 import { toldOnly } from './once.ts'
 import { collectGarbage } from './garbage.ts'
 import { isDamage, openStore, setAside, setMeta, usedBytes, type Store } from './journal-store.ts'
@@ -199,6 +199,12 @@ function trim (): Trimmed {
   return { first: store.first, bytes: usedBytes(db), more: until >= first && until === end && end < head }
 }
 
+/** An exit as it was stored; throws a SyntaxError, which is damage, when it cannot be that. */
+function sound (row: object | undefined): StoredExit | undefined {
+  if (row !== undefined) JSON.parse((row as StoredExit).exit)
+  return row as StoredExit | undefined
+}
+
 async function answer (request: Request): Promise<unknown> {
   switch (request.op) {
     case 'append': return append(request.epoch, request.first, request.rows)
@@ -206,8 +212,8 @@ async function answer (request: Request): Promise<unknown> {
     case 'seqBefore': return seqBefore(request.time)
     case 'ofRun': return sql.ofRun.all(request.runId)
     case 'knows': return sql.ofContainer.get(request.containerId) !== undefined
-    case 'exit': return request.runId === undefined ? sql.exitOfContainer.get(request.containerId, request.processId) : sql.exitOfRun.get(request.runId, request.processId)
-    case 'exitAfter': return sql.exitAfter.get({ container: request.containerId, run: request.runId, process: request.processId })
+    case 'exit': return sound(request.runId === undefined ? sql.exitOfContainer.get(request.containerId, request.processId) : sql.exitOfRun.get(request.runId, request.processId))
+    case 'exitAfter': return sound(sql.exitAfter.get({ container: request.containerId, run: request.runId, process: request.processId }))
     case 'trim': return trim()
     case 'collect': return collectGarbage()
     case 'renew':

@@ -1,39 +1,19 @@
+import { LongshoreError } from '../errors.ts'
 import { failpoint } from '../failpoints.ts'
 import { Ahead, firstRetry, lastRetry } from './ahead.ts'
 import { locate, positionId, type Bounds, type Position } from './cursor.ts'
 import { Entry } from './entry.ts'
 import type { Append, Epoch, LaneRows, Opened, Trimmed } from './journal-protocol.ts'
+import { boundsOf, defaultCheckAtOnce, type JournalOptions } from './journal-options.ts'
 import { JournalReads } from './journal-reads.ts'
 import { rowOf, type ExitRow, type NewEvent } from './journal-row.ts'
 import { Lane } from './lane.ts'
 import { Retention } from './retention.ts'
 import { JournalError, JournalThread, checkJournal, type Ask } from './journal-thread.ts'
 
-export type { ExitRow, NewEvent }
-
-type Log = { warn: (details: object, message: string) => void, error: (details: object, message: string) => void }
-
-export type JournalOptions = {
-  path: string
-  /** of the kernel: another one than at the last opening means that the machine went down meanwhile */
-  bootId: string
-  retainEvents: number
-  /** days */
-  retainDays: number
-  /** of the database file; 1 GiB when absent */
-  retainBytes?: number
-  log: Log
-  /** where events go first, to be told at once: a directory that lasts as long as the machine is up; absent to commit first */
-  lane?: string
-  /** bytes; a larger file is checked for damage beside its use. 64 MiB when absent */
-  checkAtOnce?: number
-}
+export type { ExitRow, JournalOptions, NewEvent }
 
 type Waiting = { row: Append, committed: ((id: string) => void) | undefined, resolve: (id: string) => void, reject: (error: Error) => void }
-
-const defaultRetainBytes = 1024 ** 3
-/** bytes that are looked through in about a tenth of a second */
-const defaultCheckAtOnce = 64 * 1024 * 1024
 
 /**
  * The append-only journal of events. An event is on disk before anybody is told of it. Numbers are given in the order
@@ -52,6 +32,8 @@ export class Journal extends JournalReads implements Bounds {
   #head = 0
   #writable = true
   #waiting: Waiting[] = []
+  /** what is being committed */
+  #batch: Waiting[] | undefined
   #writing: Promise<void> | undefined
   #renewing: Promise<void> | undefined
   #closed = false
@@ -63,8 +45,8 @@ export class Journal extends JournalReads implements Bounds {
   private constructor (options: JournalOptions, lane: Lane | undefined, left: LaneRows | undefined) {
     super()
     this.options = options
-    const { path, bootId, retainEvents, retainDays, retainBytes = defaultRetainBytes, checkAtOnce = defaultCheckAtOnce } = options
-    this.#thread = new JournalThread({ path, bootId, retainEvents, retainDays, retainBytes, checkAtOnce, lane: lane?.id ?? '', ...(left === undefined ? {} : { left }) }, (error) => {
+    const { path, bootId, retainEvents, retainDays, checkAtOnce = defaultCheckAtOnce } = options
+    this.#thread = new JournalThread({ path, bootId, retainEvents, retainDays, retainBytes: this.retention.bytes, checkAtOnce, lane: lane?.id ?? '', ...(left === undefined ? {} : { left }) }, (error) => {
       options.log.error({ err: error }, "the journal's thread was lost; another one takes over")
       this.#writable = false
       void this.#restart()
@@ -79,7 +61,7 @@ export class Journal extends JournalReads implements Bounds {
       })
     this.#kept = new Retention({
       retainEvents,
-      trim: async () => await this.#thread.ask({ op: 'trim' }) as Trimmed,
+      trim: async () => await this.#question({ op: 'trim' }) as Trimmed,
       failed: (error) => { if (!this.#closed) options.log.warn({ err: error }, 'old events could not be removed') }
     })
   }
@@ -123,15 +105,28 @@ export class Journal extends JournalReads implements Bounds {
 
   protected override async ask (ask: Ask): Promise<unknown> {
     await this.#ahead?.settle()
-    return await this.#thread.ask(ask)
+    return await this.#question(ask)
+  }
+
+  /**
+   * Whoever meets damage has the journal renewed, and is answered by the new one. Only a place in the old one is none in
+   * the new one: events_gone.
+   */
+  async #question (ask: Ask): Promise<unknown> {
+    const { epoch } = this
+    try {
+      return await this.#thread.ask(ask)
+    } catch (error) {
+      if (!(error instanceof JournalError) || error.kind !== 'damaged') throw error
+      await this.#renew(error.message, epoch)
+      if (this.epoch === epoch) throw error
+      if (ask.op === 'read') throw new LongshoreError('events_gone', 'the journal was damaged and is set aside: a new history has begun', { cause: error })
+      return await this.#thread.ask(ask)
+    }
   }
 
   protected override get ahead (): Ahead | undefined {
     return this.#ahead
-  }
-
-  protected override damaged (reason: string): void {
-    void this.#renew(reason)
   }
 
   get epochs (): readonly Epoch[] {
@@ -160,8 +155,7 @@ export class Journal extends JournalReads implements Bounds {
 
   /** the bounds, and nothing else, drop events */
   get retention (): { events: number, days: number, bytes: number } {
-    const { retainEvents, retainDays, retainBytes = defaultRetainBytes } = this.options
-    return { events: retainEvents, days: retainDays, bytes: retainBytes }
+    return boundsOf(this.options)
   }
 
   /** false while commits fail: what is appended waits, and nobody is told */
@@ -198,7 +192,10 @@ export class Journal extends JournalReads implements Bounds {
     while (this.#waiting.length > 0) {
       const batch = this.#waiting
       this.#waiting = []
-      if (!this.#quick(batch)) await this.#commit(batch)
+      if (this.#quick(batch)) continue
+      this.#batch = batch
+      await this.#commit(batch)
+      this.#batch = undefined
     }
     this.#writing = undefined
   }
@@ -214,11 +211,14 @@ export class Journal extends JournalReads implements Bounds {
     return true
   }
 
-  /** What was told in a history that was lost is appended to the new one: readers are told of the gap, and exits are kept. */
+  /** What was told in a history that was lost is appended to the new one, before all else: readers are told of the gap, and exits are kept. */
   #carry (): void {
     const rows = this.#ahead?.abandon() ?? []
     if (rows.length === 0) return
-    this.#waiting.unshift(...rows.map((row) => ({ row, committed: undefined, resolve: () => {}, reject: () => {} })))
+    // A batch that waits for its turn was appended after them.
+    const queue = this.#batch ?? this.#waiting
+    const done = (row: Append) => (): void => this.#ahead?.carried(row)
+    queue.unshift(...rows.map((row) => ({ row, committed: undefined, resolve: done(row), reject: done(row) })))
     this.#writing ??= this.#write()
   }
 

@@ -67,8 +67,4 @@ export class Once {
     if (this.#runs.size > maxRuns && oldest !== undefined) this.#runs.delete(oldest)
     return run
   }
-
-  clear (): void {
-    this.#runs.clear()
-  }
 }

@@ -1,4 +1,4 @@
-/** seconds; from the publishing of an event to its write to a reader */
+/** seconds; from the publishing of an event to its write to a reader that keeps up: what is behind, or resumes, reads old events */
 export const latencyBounds = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5] as const
 
 /** What the streams have done since the start, counted where it costs next to nothing: once for many readers. */

@@ -10,8 +10,7 @@ export const chunkBytes = 64 * 1024
 const maxChunks = 16
 
 /** Bytes to write, and the sequence number that the reader has reached with them. */
-/** `since`: when the oldest of its events was published. */
-export type Chunk = { to: number, bytes: Buffer | undefined, since: number | undefined }
+export type Chunk = { to: number, bytes: Buffer | undefined }
 
 type Joined = Chunk & { bytes: Buffer, full: boolean }
 
@@ -67,7 +66,7 @@ export class Tail {
       to = entry.seq
     }
     const [only] = parts
-    const made = { to, bytes: parts.length === 1 && only !== undefined ? only : Buffer.concat(parts), since: this.#entries[this.#indexOf(after + 1)]?.publishedAt, full: bytes >= chunkBytes }
+    const made = { to, bytes: parts.length === 1 && only !== undefined ? only : Buffer.concat(parts), full: bytes >= chunkBytes }
     this.#joined.delete(key)
     this.#joined.set(key, made)
     if (this.#joined.size > maxChunks) this.#joined.delete(this.#joined.keys().next().value ?? '')
@@ -78,18 +77,16 @@ export class Tail {
     const parts: Buffer[] = []
     let bytes = 0
     let to = after
-    let since: number | undefined
     for (let index = this.#indexOf(after + 1); to < end && bytes < chunkBytes; index++) {
       const entry = this.#entries[index]
       if (entry === undefined) break
       to = entry.seq
       if (!filter.matches(entry)) continue
-      since ??= entry.publishedAt
       const part = entry.bytes(form)
       parts.push(part)
       bytes += part.length
     }
-    return { to, bytes: parts.length > 1 ? Buffer.concat(parts) : parts[0], since }
+    return { to, bytes: parts.length > 1 ? Buffer.concat(parts) : parts[0] }
   }
 
   /** The sequence has no holes, so places are found by counting. */

@@ -25,6 +25,12 @@ export function carryOn (request: FastifyRequest, carrier: Carrier): void {
   open.get(request)?.move(carrier)
 }
 
+/** To be asked to refuse a request that has no answer yet, when what allowed it is withdrawn: its client then hears why. */
+export function refuseBy (request: FastifyRequest, refuse: (error: LongshoreError) => void): void {
+  const one = open.get(request)
+  if (one !== undefined) one.refuse = refuse
+}
+
 /** The cookie of a session. Over TLS the browser itself sees to it that nothing but this host, over TLS, can have set it. */
 export const cookieNames = { plain: 'longshore_session', tls: '__Host-longshore_session' } as const
 
@@ -73,16 +79,14 @@ export class Guard {
       const grant = await this.#grant(request)
       if (rank[grant.scope] < rank[needed]) throw new LongshoreError('forbidden', `this needs a token of scope ${needed}; ${grant.name} has ${grant.scope}`)
       grants.set(request, grant)
-      const one = this.#open.add(carrierOf(reply), grant)
+      const one = this.#open.add(carrierOf(reply), grant, containerOf(request))
       open.set(request, one)
       reply.raw.once('close', () => { if (!one.moved) this.#open.delete(one) })
     }
     app.addHook('preHandler', (request, _reply, done) => {
       const selector = grants.get(request)?.labels
-      const id = (request.params as { id?: string } | undefined)?.id
-      // One that the token does not cover looks like one that does not exist.
-      const hidden = selector !== undefined && id !== undefined && request.routeOptions.url?.startsWith('/containers/') === true && !selected(selector, labelsOf(id) ?? {})
-      done(hidden ? new LongshoreError('container_not_found', `there is no container ${id}`) : undefined)
+      const id = containerOf(request)
+      done(selector !== undefined && id !== undefined && !selected(selector, labelsOf(id) ?? {}) ? hidden(id) : undefined)
     })
     const timer = setInterval(() => {
       if (this.#open.size > 0) options.tokens.refresh().then(() => this.sweep(), () => {})
@@ -118,16 +122,19 @@ export class Guard {
     return this.#options.sessions.find(id)
   }
 
-  /** Ends the streams that are allowed no longer. */
+  /** Ends the streams and waits that are allowed no longer: their token is withdrawn or means less, or their container's labels are others now. */
   sweep (): void {
-    const { tokens, sessions } = this.#options
+    const { tokens, sessions, labelsOf } = this.#options
     // Thousands of streams may hang on a few tokens.
     const known = new Map<string, Token | undefined>()
-    this.#open.sweep(({ token, session, scope, labels }) => {
+    this.#open.sweep(({ grant: { token, session, scope, labels }, containerId }) => {
       const key = session?.hash ?? token
       if (!known.has(key)) known.set(key, session === undefined ? tokens.findByHash(token) : sessions.findByHash(key)?.token)
       const now = known.get(key)
-      return now !== undefined && now.scope === scope && isDeepStrictEqual(now.labels, labels)
+      if (now === undefined || now.scope !== scope || !isDeepStrictEqual(now.labels, labels)) return unauthorized()
+      // Of one that has gone the end is still to be told.
+      const present = labels === undefined || containerId === undefined ? undefined : labelsOf(containerId)
+      return present === undefined || labels === undefined || selected(labels, present) ? undefined : hidden(containerId)
     })
   }
 
@@ -140,6 +147,16 @@ export class Guard {
     }
     return grantOf(await this.checkToken(request, bearer(authorization)))
   }
+}
+
+/** The container in a request's path. */
+function containerOf (request: FastifyRequest): string | undefined {
+  return request.routeOptions.url?.startsWith('/containers/') === true ? (request.params as { id?: string } | undefined)?.id : undefined
+}
+
+/** One that the token does not cover looks like one that does not exist. */
+function hidden (id: string | undefined): LongshoreError {
+  return new LongshoreError('container_not_found', `there is no container ${id}`)
 }
 
 function unauthorized (): LongshoreError {

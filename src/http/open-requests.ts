@@ -1,3 +1,5 @@
+import type { LongshoreError } from '../errors.ts'
+
 /** What allowed a request: hashes of a token and, for a browser, of a session; with what they allowed then. */
 export type Grant = {
   name: string
@@ -21,8 +23,8 @@ export class OpenRequests {
     return this.#open.size
   }
 
-  add (carrier: Carrier, grant: Grant): OpenRequest {
-    const one = new OpenRequest(carrier, grant)
+  add (carrier: Carrier, grant: Grant, containerId?: string): OpenRequest {
+    const one = new OpenRequest(carrier, grant, containerId)
     this.#open.add(one)
     return one
   }
@@ -31,16 +33,19 @@ export class OpenRequests {
     this.#open.delete(one)
   }
 
-  /** Ends what is allowed no longer. */
-  sweep (allowed: (grant: Grant) => boolean): void {
+  /** Ends what is allowed no longer. `refusal`: why; undefined while it is allowed. */
+  sweep (refusal: (one: OpenRequest) => LongshoreError | undefined): void {
     for (const one of this.#open) {
-      const { carrier, grant } = one
       // What was moved to another carrier ends without the request hearing of it.
-      if (carrier.destroyed) this.#open.delete(one)
-      else if (!allowed(grant)) {
+      if (one.carrier.destroyed) {
         this.#open.delete(one)
-        carrier.destroy()
+        continue
       }
+      const error = refusal(one)
+      if (error === undefined) continue
+      this.#open.delete(one)
+      if (one.refuse === undefined) one.carrier.destroy()
+      else one.refuse(error)
     }
   }
 }
@@ -48,12 +53,17 @@ export class OpenRequests {
 export class OpenRequest {
   readonly grant: Grant
   carrier: Carrier
+  /** the container that it is about, if it is about one */
+  readonly containerId: string | undefined
   /** the answer goes on over another carrier than the request came with */
   moved = false
+  /** ends it with an answer, where that has not begun */
+  refuse: ((error: LongshoreError) => void) | undefined
 
-  constructor (carrier: Carrier, grant: Grant) {
+  constructor (carrier: Carrier, grant: Grant, containerId: string | undefined) {
     this.carrier = carrier
     this.grant = grant
+    this.containerId = containerId
   }
 
   move (carrier: Carrier): void {

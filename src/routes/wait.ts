@@ -1,6 +1,8 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
+import type { LongshoreError } from '../errors.ts'
+import { refuseBy } from '../http/auth.ts'
 import { Exit, IdParams, ref, type ExitView } from '../schemas/index.ts'
 import type { Supervisor } from '../supervisor/supervisor.ts'
 import { waitConditions, waitForExit, type WaitInput } from '../supervisor/wait.ts'
@@ -43,14 +45,17 @@ export async function waitRoutes (plain: FastifyInstance, { supervisor }: { supe
 
 /** Answers with the exit, or 204 when it has not come within `timeout` seconds. Serves the container and any of its processes. */
 export async function answerWait (supervisor: Supervisor, input: Omit<WaitInput, 'abort'>, timeout: number | undefined, request: FastifyRequest, reply: FastifyReply): Promise<ExitView> {
-  const { socket } = request.raw
   const controller = new AbortController()
   const leave = (): void => controller.abort()
   const timer = timeout === undefined ? undefined : setTimeout(leave, timeout * 1000)
-  socket.once('close', leave)
+  // Of the response: a stream of HTTP/2 can end and its connection go on.
+  reply.raw.once('close', leave)
+  let refused: LongshoreError | undefined
+  refuseBy(request, (error) => { refused = error; leave() })
   try {
     const row = await waitForExit(supervisor, { ...input, abort: controller.signal })
     if (row === undefined) {
+      if (refused !== undefined) throw refused
       void reply.code(204)
       return undefined as never
     }
@@ -58,6 +63,6 @@ export async function answerWait (supervisor: Supervisor, input: Omit<WaitInput,
     return row.exit
   } finally {
     clearTimeout(timer)
-    socket.removeListener('close', leave)
+    reply.raw.removeListener('close', leave)
   }
 }

@@ -48,15 +48,7 @@ export async function adoptHealth ({ options: { journal } }: Supervisor, contain
   const { telling } = health
   if (telling === null) return
   health.telling = null
-  let { after } = journal.locate(telling.after)
-  while (after < journal.head) {
-    const { entries, reached } = await journal.read({ after, limit: 1, filter: { containers: [container.id], types: ['StateHealth'] } })
-    if (entries.length > 0) {
-      Object.assign(health, telling.health)
-      return
-    }
-    after = reached
-  }
+  if (await journal.tells({ after: telling.after, containerId: container.id, type: 'StateHealth' })) Object.assign(health, telling.health)
 }
 
 /** Of a container that runs at the start of the daemon: an action that was due is taken, or the checks go on. */

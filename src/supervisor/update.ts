@@ -154,15 +154,7 @@ async function putBack (supervisor: Supervisor, container: Container, cgroup: Co
 export async function adoptTold ({ options: { journal } }: Supervisor, container: Container): Promise<void> {
   const { pending } = container
   if (pending === undefined) return
-  let { after } = journal.locate(pending.after)
-  while (after < journal.head) {
-    const { entries, reached } = await journal.read({ after, limit: 1, filter: { containers: [container.id], types: ['StateUpdate'] } })
-    if (entries.length > 0) {
-      adopt(container, pending)
-      return
-    }
-    after = reached
-  }
+  if (await journal.tells({ after: pending.after, containerId: container.id, type: 'StateUpdate' })) adopt(container, pending)
 }
 
 /** For a container whose record says that an update is under way that nobody was told of. */

@@ -150,3 +150,29 @@ t.test('while the database cannot be written, the exit that was told is still th
   t.equal(stored(journal.options.path), 3)
   await journal.close()
 })
+
+t.test('the next exit is found whether or not the database has it, or the one before it', async (t) => {
+  const journal = await Journal.open(laned(await temporary(t)))
+  const row = (runId: string, containerId = 'web', processId = 'init') => ({ runId, processId, containerId, exit })
+  const tell = async (runId: string, containerId?: string, processId?: string): Promise<string> => await journal.append(event({ type: 'StateExit', runId, processId: processId ?? 'init', containerId: containerId ?? 'web' }), undefined, row(runId, containerId, processId))
+  const next = async (runId: string): Promise<string | undefined> => (await journal.exitAfter({ containerId: 'web', runId, processId: 'init' }))?.runId
+  for (const runId of ['a', 'b', 'c', 'd', 'e']) await journal.append(event({ type: 'StateCreate', runId }))
+  await tell('a')
+  t.equal(await next('a'), undefined)
+  const blocker = new DatabaseSync(journal.options.path)
+  blocker.exec('BEGIN IMMEDIATE')
+  for (const [runId, containerId, processId] of [['b'], ['b', 'web', 'exec'], ['c', 'db'], ['d']] as [string, string?, string?][]) {
+    await tell(runId, containerId, processId)
+    await new Promise((resolve) => setTimeout(resolve, 2))
+  }
+  t.equal(stored(journal.options.path), 6, 'none of them is in the database')
+  t.same(await Promise.all(['a', 'b', 'd', 'none'].map(next)), ['b', 'd', undefined, undefined])
+  t.same(await journal.exitAfter({ containerId: 'web', runId: 'a', processId: 'init' }), row('b'))
+  blocker.exec('ROLLBACK')
+  blocker.close()
+  await tell('e')
+  t.same([await next('a'), await next('b'), await next('d'), await next('e')], ['b', 'd', 'e', undefined])
+  await until(() => stored(journal.options.path) === 11)
+  t.same([await next('a'), await next('b'), await next('d'), await next('e')], ['b', 'd', 'e', undefined])
+  await journal.close()
+})

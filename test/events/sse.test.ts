@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { createParser, type EventSourceMessage } from 'eventsource-parser'
 import t from 'tap'
+import { SseParser } from '../../src/client/sse.ts'
 import { Entry } from '../../src/events/entry.ts'
 import { bookmark, controlFrame, eventFrame, heartbeat, retry } from '../../src/events/sse.ts'
 import { event } from './support.ts'
@@ -57,6 +58,60 @@ t.test('any string in any field comes back the same, through a standard parser, 
 function well (text: string): string {
   return JSON.stringify(text)
 }
+
+const seams = ['\n', '\r', '\r\n', '\n\n', '\0', '\ud800', '\udfff', '😀', 'é', '\u2028', ':', '"', '\\', 'data: x', '\n\nid: 9\nevent: Gap\n', '\ufeff']
+
+function entryOf (seq: number, more: object): Entry {
+  const whole = event({ type: 'StateExit', ...more })
+  return new Entry('k3v9', seq, whole.type, whole.containerId, JSON.stringify(whole.labels), JSON.stringify(whole).slice(1))
+}
+
+/** What comes of bytes that are cut at these places: through a standard parser, and through the one of our client. */
+function readings (bytes: Buffer, cuts: number[]): string[] {
+  const places = [...new Set(cuts)].filter((at) => at > 0 && at < bytes.length).sort((a, b) => a - b)
+  const pieces = [0, ...places].map((place, index) => bytes.subarray(place, places[index]))
+  const { events, errors } = received(pieces)
+  const parser = new SseParser()
+  const decoder = new TextDecoder()
+  const ours = pieces.flatMap((piece) => [...parser.push(decoder.decode(piece, { stream: true }))])
+  return [JSON.stringify([...events.map(({ id, event, data }) => [id, event, data]), ...errors.map(String)]), JSON.stringify(ours.map(({ id, event, data }) => [id, event, data]))]
+}
+
+const wanted = (entries: Entry[]): string => JSON.stringify(entries.map(({ id, json }) => [id, 'StateExit', json]))
+
+t.test('cut at every byte into two, and into single bytes: the same events', async (t) => {
+  const entries = [entryOf(1, { containerId: seams.join(''), labels: { [seams.join('a')]: seams.join('b') } }), entryOf(2, { requestId: 'é\r\n\0' }), entryOf(3, {})]
+  const bytes = Buffer.concat(entries.map((entry) => entry.bytes('sse')))
+  const expected = wanted(entries)
+  const wrong: number[] = []
+  for (let cut = 0; cut <= bytes.length; cut++) if (readings(bytes, [cut]).some((reading) => reading !== expected)) wrong.push(cut)
+  t.same(wrong, [], `${bytes.length} places`)
+  t.ok(readings(bytes, [...bytes.keys()]).every((reading) => reading === expected), 'byte by byte')
+})
+
+t.test('megabytes in any field, cut at random and wherever it could hurt', async (t) => {
+  const fields = ['containerId', 'requestId', 'taskId', 'key', 'value'] as const
+  let most = 0
+  fc.assert(fc.property(fc.constantFrom(...fields), fc.array(fc.constantFrom(...seams, 'plain text '), { minLength: 3, maxLength: 40 }), fc.integer({ min: 1_000_000, max: 2_500_000 }), fc.array(fc.nat(), { minLength: 5, maxLength: 40 }), (field, parts, length, cuts) => {
+    const unit = parts.join('')
+    const text = unit.repeat(Math.ceil(length / unit.length))
+    const big = field === 'key' || field === 'value' ? { labels: field === 'key' ? { [text]: '' } : { big: text } } : { [field]: text }
+    const entries = [entryOf(1, { requestId: unit }), entryOf(2, big), entryOf(3, {})]
+    const frames = entries.map((entry) => entry.bytes('sse'))
+    const bytes = Buffer.concat(frames)
+    most = Math.max(most, bytes.length)
+    // Around the ends of lines and frames, and inside of what takes several bytes.
+    const lines = [...bytes.keys()].filter((at) => bytes[at] === 10)
+    const wide = bytes.findIndex((byte, at) => byte > 0xc0 && at > (frames[0]?.length ?? 0))
+    const near = [...lines, wide].flatMap((at) => [at - 1, at, at + 1, at + 2])
+    const expected = wanted(entries)
+    const read = entries.every((entry) => JSON.stringify(JSON.parse(entry.json)) === entry.json)
+    const back = JSON.parse(entries[1]?.json ?? '') as { labels: Record<string, string> } & Record<string, string>
+    const same = well(field === 'key' ? Object.keys(back.labels)[0] ?? '' : field === 'value' ? back.labels.big ?? '' : back[field] ?? '') === well(text)
+    return read && same && readings(bytes, [...near, ...cuts.map((cut) => cut % bytes.length)]).every((reading) => reading === expected)
+  }), { numRuns: 12 })
+  t.ok(most > 1_000_000, `up to ${(most / 1e6).toFixed(1)} MB`)
+})
 
 t.test('a stream cut at every byte: whole events before the cut, nothing of the one it went through', async (t) => {
   const entries = [1, 2, 3].map((seq) => new Entry('k3v9', seq, 'StateOOM', 'wéb', '{}', `"type":"StateOOM","containerId":"wéb\\n${seq}"}`))

@@ -1,9 +1,14 @@
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtemp, open, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Writable } from 'node:stream'
 import type { Test } from 'tap'
+import { Filter, type FilterInput } from '../../src/events/filter.ts'
+import { Hub, type HubOptions } from '../../src/events/hub.ts'
 import { Journal, type JournalOptions, type NewEvent } from '../../src/events/journal.ts'
+import { Reader, type ReaderOptions } from '../../src/events/reader.ts'
+import { StreamSink } from '../../src/events/sink.ts'
+import type { ExitView } from '../../src/schemas/index.ts'
 
 export type Logged = { level: 'warn' | 'error', details: any, message: string } // any: a log line may hold anything
 
@@ -36,6 +41,8 @@ let counter = 0
 export function event (more: Partial<NewEvent> = {}): NewEvent {
   return { type: 'StateUpdate', containerId: 'web', labels: {}, taskId: `task-${++counter}`, ...more }
 }
+
+export const exit: ExitView = { status: 143, signal: 'SIGTERM', oomKilled: false, reason: 'signaled', exitedAt: '2026-11-24T00:00:00.000000001Z', outputComplete: true }
 
 export async function fill (journal: Journal, count: number, make: (n: number) => NewEvent = () => event()): Promise<string[]> {
   return await Promise.all(Array.from({ length: count }, async (_, n) => await journal.append(make(n))))
@@ -127,4 +134,29 @@ export const turn = async (): Promise<void> => await new Promise((resolve) => se
 
 export function range (from: number, to: number): number[] {
   return Array.from({ length: Math.max(0, to - from + 1) }, (_, index) => from + index)
+}
+
+type House = { journal: Journal, hub: Hub, log: TestLog }
+
+/** A journal and its hub, which end with the test. */
+export async function house (t: Test, more: Partial<HubOptions> = {}, journalOptions: Partial<JournalOptions> = {}): Promise<House> {
+  const journal = await openJournal(t, journalOptions)
+  const log = new TestLog()
+  const hub = new Hub(journal, { heartbeatSeconds: 15, log, ...more })
+  t.teardown(async () => await hub.close('shutdown'))
+  return { journal, hub, log }
+}
+
+/** A reader of the hub's, and its client. */
+export function follow (hub: Hub, after: number, more: Partial<Omit<ReaderOptions, 'filter' | 'sink'>> & { filter?: FilterInput, sink?: Client } = {}): { client: Client, reader: Reader } {
+  const { filter = {}, form = 'sse', sink: client = new Client() } = more
+  const reader = new Reader({ ...more, after, filter: new Filter(filter), form, sink: new StreamSink(client) })
+  hub.add(reader)
+  return { client, reader }
+}
+
+export async function overwrite (path: string, from: number, length: number): Promise<void> {
+  const file = await open(path, 'r+')
+  await file.write(Buffer.alloc(length, 0xa5), 0, length, from)
+  await file.close()
 }

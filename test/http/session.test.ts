@@ -99,6 +99,42 @@ t.test('a foreign page can do nothing with it, on any method', async (t) => {
   t.match(await daemon.get('/containers', { origin: 'http://rebound.example', host: 'rebound.example' }), refused)
 })
 
+/** The daemon has so many waits that have not ended. */
+async function waiting (count: number): Promise<void> {
+  while (!new RegExp(`^longshore_waits ${count}$`, 'm').test((await daemon.get('/metrics')).text)) await new Promise((resolve) => setTimeout(resolve, 20))
+}
+
+t.test('an open wait ends with what allowed it, and hears why', async (t) => {
+  const [mine, other] = [await login(admin), await login(admin)]
+  const wait = async (headers: Record<string, string>, id = 'web'): ReturnType<typeof ask> => await ask(address, 'GET', `/containers/${id}/wait`, headers)
+  const [loggedOut, goesOn, withdrawn] = [wait({ cookie: mine.cookie }), wait({ cookie: other.cookie }, 'db'), wait({ authorization: 'Bearer brief' })]
+  await waiting(3)
+  await ask(address, 'DELETE', '/session', { cookie: mine.cookie, origin: `http://${address}` })
+  t.match(await loggedOut, { status: 401, body: { code: 'unauthorized' } })
+  await setTokens(more.slice(0, 2))
+  t.match(await withdrawn, { status: 401, body: { code: 'unauthorized' } })
+  await waiting(1)
+  await setTokens(more)
+  await daemon.delete('/containers/db')
+  t.match(await goesOn, { status: 409, body: { code: 'no_exit' } }, 'the others go on')
+})
+
+t.test('labels that are taken away end what a token was allowed by them', async (t) => {
+  const some = { authorization: 'Bearer web-only' }
+  await daemon.post('/containers', { id: 'stays', bundle: join(daemon.directory, 'bundles/trap'), labels: { app: 'web' }, start: false })
+  const [all, one] = [await openStream(address, '/events', some), await openStream(address, '/containers/web/events', some)]
+  const wait = ask(address, 'GET', '/containers/web/wait', some)
+  await waiting(1)
+  t.equal((await daemon.request('PATCH', '/containers/web', { labels: { app: null, secret: 'new' } })).status, 200)
+  t.match(await wait, { status: 404, body: { code: 'container_not_found' } })
+  await one.ended
+  t.equal((await daemon.request('PATCH', '/containers/stays', { labels: { more: 'x' } })).status, 200)
+  await all.has('"more":"x"')
+  t.notMatch(all.text(), /secret/, 'nothing is told of it from that very event on')
+  all.close()
+  await daemon.request('PATCH', '/containers/web', { labels: { app: 'web', secret: null } })
+})
+
 t.test('a session outlives the daemon; logging out, a withdrawn token and one that means less end it and its streams', async (t) => {
   const [one, other, brief] = [await login(admin), await login(admin), await login('brief')]
   await daemon.stop('SIGKILL')

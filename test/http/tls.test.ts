@@ -72,6 +72,22 @@ t.test('HTTP/2: requests and several streams on one connection; no headers that 
   t.notOk(daemon.output.includes('Warning'), 'Node.js has nothing to complain of')
 })
 
+t.test('HTTP/2: a wait that is given up leaves nothing behind, though its connection goes on', async (t) => {
+  const session = http2.connect(url, { ca })
+  t.teardown(() => session.destroy())
+  await daemon.post('/containers', { id: 'waited', bundle, start: false })
+  const waits = async (count: number): Promise<void> => {
+    while (!new RegExp(`^longshore_waits ${count}$`, 'm').test((await daemon.get('/metrics')).text)) await new Promise((resolve) => setTimeout(resolve, 20))
+  }
+  const stream = session.request({ ':path': '/containers/waited/wait', authorization })
+  stream.on('error', () => {})
+  await waits(1)
+  stream.close(http2.constants.NGHTTP2_CANCEL)
+  await waits(0)
+  t.equal((await ask(session, { ':path': '/containers/waited', authorization })).headers[':status'], 200)
+  await daemon.delete('/containers/waited')
+})
+
 t.test('HTTP/1.1, for clients that know no other', async (t) => {
   const request = https.get(`${url}/events`, { ca, agent: false, headers: { accept: 'text/event-stream', authorization } })
   const [response] = await once(request, 'response') as [http.IncomingMessage]

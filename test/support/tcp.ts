@@ -29,7 +29,7 @@ export async function ask (address: string, method: string, path: string, header
 }
 
 /** A stream over TCP: what it was answered, and its end. */
-export async function openStream (address: string, path: string, headers: Record<string, string> = {}): Promise<{ status: number, has: (text: string) => Promise<void>, ended: Promise<void>, close: () => void }> {
+export async function openStream (address: string, path: string, headers: Record<string, string> = {}): Promise<{ status: number, has: (text: string) => Promise<void>, text: () => string, ended: Promise<void>, close: () => void }> {
   const request = http.get(`http://${address}${path}`, { agent: false, headers: { accept: 'text/event-stream', ...headers } })
   const [response] = await once(request, 'response') as [http.IncomingMessage]
   let text = ''
@@ -46,6 +46,7 @@ export async function openStream (address: string, path: string, headers: Record
       look = () => { if (text.includes(wanted)) resolve() }
       look()
     }),
+    text: () => text,
     ended: new Promise((resolve) => response.once('close', resolve)),
     close: () => request.destroy()
   }
