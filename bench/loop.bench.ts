@@ -26,6 +26,8 @@ const env = { NODE_OPTIONS: `${process.env.NODE_OPTIONS ?? ''} --import ${join(i
 const args = ['--log-level', 'warn', '--metrics-containers', '300', '--max-subscribers', String(readers + 200)]
 let broken = 0
 
+const chosen = (name: string): boolean => only === undefined || only.some((part) => name.includes(part))
+
 async function held (): Promise<Held> {
   await rm(report, { force: true })
   process.kill(daemon.pid, 'SIGUSR2')
@@ -39,7 +41,7 @@ async function held (): Promise<Held> {
 const list = (values: Record<string, number>): string => Object.entries(values).sort(([, a], [, b]) => b - a).slice(0, 4).map(([name, ms]) => `${name} ${ms.toFixed(1)}`).join(', ')
 
 async function measure (name: string, work: () => Promise<unknown>, { once: single = false, restarts = false } = {}): Promise<void> {
-  if (only !== undefined && !only.some((part) => name.includes(part))) return
+  if (!chosen(name)) return
   // The first time compiles; what is held to is what comes after it.
   if (!single) await work()
   if (!restarts) await held()
@@ -118,11 +120,13 @@ try {
   await measure('50 readers replay all', async () => await follow(Array.from({ length: 50 }, () => '/events?from=earliest'), { accept: 'text/event-stream' }, 3))
   await measure('a page of events', async () => await daemon.get('/events?from=earliest&limit=1000', { accept: 'application/json' }))
 
-  await many(containers - made, 8, create)
+  if (['list', 'snapshot', 'restore'].some(chosen)) await many(containers - made, 8, create)
   await measure(`a list of ${containers}`, async () => { for (let round = 0; round < 5; round++) await daemon.get('/containers?limit=1000') })
   await measure(`a snapshot of ${containers}`, async () => await follow(['/events?from=now&snapshot=true'], { accept: 'text/event-stream' }, 1))
-  await daemon.stop('SIGKILL')
-  await daemon.launch(args, env)
+  if (chosen('restore')) {
+    await daemon.stop('SIGKILL')
+    await daemon.launch(args, env)
+  }
   await measure(`restore of ${containers}`, async () => await delay(500), { once: true, restarts: true })
 } finally {
   await daemon.destroy()

@@ -1,3 +1,4 @@
+import { readdir, stat } from 'node:fs/promises'
 import { Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from 'prom-client'
 
 type Sources = {
@@ -14,11 +15,21 @@ const buckets = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5
 
 export type Metrics = { registry: Registry, observe: (what: 'create' | 'start' | 'exit' | 'delete', seconds: number) => void }
 
+/** Of this process. Since Linux 6.2 it is the size of the directory (proc(5)); before, that is 0 and the names are counted. */
+async function openDescriptors (): Promise<number> {
+  const directory = '/proc/self/fd'
+  return (await stat(directory)).size || (await readdir(directory)).length
+}
+
 /** What /metrics shows. Nothing is kept for each container, so the cost of a scrape does not grow with them. */
 export function makeMetrics (sources: Sources): Metrics {
   const registry = new Registry()
   const registers = [registry]
   collectDefaultMetrics({ register: registry })
+  // That of the package lists the directory synchronously: 10 ms with 4,000 of them.
+  registry.removeSingleMetric('process_open_fds')
+  // eslint-disable-next-line no-new -- it registers itself
+  new Gauge({ name: 'process_open_fds', help: 'Number of open file descriptors.', registers, async collect () { this.set(await openDescriptors()) } })
   const gauge = (name: string, help: string, read: () => number): void => {
     // eslint-disable-next-line no-new -- it registers itself
     new Gauge({ name, help, registers, collect () { this.set(read()) } })
