@@ -48,9 +48,9 @@ if (isMainThread && path !== undefined) {
   createHook({
     // Else a promise counts for a callback of its own.
     trackPromises: false,
-    init (id, type) {
+    init (id, type, _trigger, resource) {
       if (type === 'TickObject' || type === 'Microtask') inner.add(id)
-      else kinds.set(id, type)
+      else kinds.set(id, type === 'Timeout' ? `timer ${String((resource as { _onTimeout?: unknown })._onTimeout).replace(/[\s|]+/g, ' ').slice(0, 60)}` : type)
     },
     before (id) {
       if (inner.has(id)) return
