@@ -19,6 +19,7 @@ import { endOrphans } from './supervisor/orphans.ts'
 import { Reconciler } from './supervisor/reconcile.ts'
 import { restore } from './supervisor/restore.ts'
 import { Supervisor } from './supervisor/supervisor.ts'
+import { keepTicksQuick } from './ticks.ts'
 
 /** seconds that tasks under way have to finish at shutdown */
 const drainLimit = 10
@@ -27,6 +28,7 @@ const { version } = manifest
 const config = loadConfig(process.argv.slice(2), version)
 const log = pino({ level: config.logLevel })
 
+keepTicksQuick()
 // Sockets, records and output are for the owner only, whatever the umask was.
 process.umask(0o077)
 for (const directory of [config.root, config.state, join(config.root, 'containers'), join(config.state, 'runs'), join(config.state, 'runtime')]) {
