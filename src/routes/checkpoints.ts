@@ -23,10 +23,10 @@ export async function checkpointRoutes (plain: FastifyInstance, { supervisor }: 
       operationId: 'createCheckpoint', tags, summary: 'Write the processes of a running container to disk, from where they can go on', params: IdParams, body: ref(CheckpointRequest),
       response: { 201: ref(Checkpoint), ...accepted, ...problems(400, 401, 403, 404, 409, 413, 415, 422, 429, 500, 502, 503, 504) }
     }
-  }, async (request, reply) => {
+  }, (request, reply) => {
     const { id } = request.params
     const task = new CheckpointTask({ containerId: id, request: request.body, timeout: supervisor.options.startTimeout }, { requestId: request.id })
-    return await answer(request, reply, supervisor, task, (checkpoint) => {
+    return answer(request, reply, supervisor, task, (checkpoint) => {
       void reply.code(201).header('location', `/containers/${id}/checkpoints/${checkpoint.name}`)
       return checkpoint
     })
@@ -49,9 +49,9 @@ export async function checkpointRoutes (plain: FastifyInstance, { supervisor }: 
 
   app.delete('/containers/:id/checkpoints/:name', {
     schema: { operationId: 'deleteCheckpoint', tags, summary: 'Remove a checkpoint', params: CheckpointParams, response: { 204: NoContent, ...accepted, ...problems(400, 401, 403, 404, 429, 500, 503, 504) } }
-  }, async (request, reply) => {
+  }, (request, reply) => {
     const { id, name } = request.params
     const task = new DeleteCheckpointTask({ containerId: id, name }, { requestId: request.id })
-    return await answer(request, reply, supervisor, task, () => { void reply.code(204) })
+    return answer(request, reply, supervisor, task, () => { void reply.code(204) })
   })
 }

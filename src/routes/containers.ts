@@ -48,7 +48,7 @@ export async function containerRoutes (plain: FastifyInstance, { supervisor }: {
       if (!selected(selector, supervisor.containers.get(container)?.labels ?? {})) throw new LongshoreError('checkpoint_not_found', `container ${container} has no checkpoint ${name}`)
     }
     const task = new CreateTask(request.body, { requestId: request.id })
-    return await answer(request, reply, supervisor, task, (container) => {
+    return answer(request, reply, supervisor, task, (container) => {
       reply.code(201).header('location', `/containers/${container.id}`)
       return container
     })
@@ -69,7 +69,11 @@ export async function containerRoutes (plain: FastifyInstance, { supervisor }: {
 
   app.get('/containers/:id', {
     schema: { operationId: 'getContainer', tags, summary: 'Read a container', params: IdParams, response: { 200: ref(Container), ...problems(400, 401, 403, 404, 429, 500) } }
-  }, async (request) => await supervisor.send(new GetTask({ containerId: request.params.id }, { requestId: request.id })))
+  }, (request, reply) => {
+    const task = new GetTask({ containerId: request.params.id }, { requestId: request.id })
+    supervisor.begin(task)
+    reply.send(task.result)
+  })
 
   app.delete('/containers/:id', {
     schema: {
@@ -77,33 +81,33 @@ export async function containerRoutes (plain: FastifyInstance, { supervisor }: {
       querystring: Type.Object({ force: Type.Optional(Type.Boolean({ default: false, description: 'Kill a live one first' })) }, { additionalProperties: false }),
       response: { 204: NoContent, ...accepted, ...problems(400, 401, 403, 404, 409, 422, 429, 500, 502, 503, 504) }
     }
-  }, async (request, reply) => {
+  }, (request, reply) => {
     const task = new DeleteTask({ containerId: request.params.id, remove: true, force: request.query.force ?? false }, { requestId: request.id })
-    return await answer(request, reply, supervisor, task, () => { void reply.code(204) })
+    return answer(request, reply, supervisor, task, () => { void reply.code(204) })
   })
 
   app.post('/containers/:id/start', {
     preValidation: async (request) => { request.body ??= {} },
     schema: { operationId: 'startContainer', tags, summary: 'Start a created container, or a stopped one again as a new run', params: IdParams, body: ref(StartRequest), response: { 200: ref(Container), ...accepted, ...problems(400, 401, 403, 404, 409, 413, 415, 422, 429, 500, 502, 503, 504) } }
-  }, async (request, reply) => {
+  }, (request, reply) => {
     const { checkpoint } = request.body
-    return await answer(request, reply, supervisor, new StartTask({ containerId: request.params.id, ...(checkpoint === undefined ? {} : { checkpoint }) }, { requestId: request.id }), (container) => container)
+    return answer(request, reply, supervisor, new StartTask({ containerId: request.params.id, ...(checkpoint === undefined ? {} : { checkpoint }) }, { requestId: request.id }), (container) => container)
   })
 
   app.post('/containers/:id/signal', {
     schema: { operationId: 'signalContainer', tags, summary: 'Send a signal to a process of the container, or to all', params: IdParams, body: ref(SignalRequest), response: { 204: NoContent, ...accepted, ...problems(400, 401, 403, 404, 409, 413, 415, 429, 500, 503, 504) } }
-  }, async (request, reply) => {
+  }, (request, reply) => {
     const { signal, processId, all } = request.body
-    const task = new SignalTask({ containerId: request.params.id, signal: parseSignal(signal), ...(processId === undefined ? {} : { processId }), ...(all === undefined ? {} : { all }) }, { requestId: request.id })
-    return await answer(request, reply, supervisor, task, () => { void reply.code(204) })
+    const task = new SignalTask({ containerId: request.params.id, signal: parseSignal(signal), processId, all }, { requestId: request.id })
+    return answer(request, reply, supervisor, task, () => { void reply.code(204) })
   })
 
   app.post('/containers/:id/stop', {
     preValidation: async (request) => { request.body ??= {} },
     schema: { operationId: 'stopContainer', tags, summary: 'Signal, wait, then SIGKILL', params: IdParams, body: ref(StopRequest), response: { 200: ref(Container), ...accepted, ...problems(400, 401, 403, 404, 409, 413, 415, 429, 500, 503, 504) } }
-  }, async (request, reply) => {
+  }, (request, reply) => {
     const { signal, timeout } = request.body
     const task = new StopTask({ containerId: request.params.id, ...(signal === undefined ? {} : { signal: parseSignal(signal) }), ...(timeout === undefined ? {} : { timeout }) }, { requestId: request.id })
-    return await answer(request, reply, supervisor, task, (container) => container)
+    return answer(request, reply, supervisor, task, (container) => container)
   })
 }

@@ -18,15 +18,15 @@ export async function lifecycleRoutes (plain: FastifyInstance, { supervisor }: {
 
   app.put('/containers/:id/restart-policy', {
     schema: { operationId: 'setRestartPolicy', tags, summary: 'Set whether the container is started again when it has ended', params: IdParams, body: ref(RestartPolicy), response }
-  }, async (request, reply) => {
+  }, (request, reply) => {
     const task = new PolicyTask({ containerId: request.params.id, policy: fullPolicy(request.body) }, { requestId: request.id })
-    return await answer(request, reply, supervisor, task, (container) => container)
+    return answer(request, reply, supervisor, task, (container) => container)
   })
 
   app.post('/containers/:id/lease', {
     schema: { operationId: 'renewLease', tags, summary: 'Renew the lease of the container, give it one, or take it away', params: IdParams, body: ref(LeaseRequest), response }
-  }, async (request, reply) => {
+  }, (request, reply) => {
     const task = new LeaseTask({ containerId: request.params.id, timeToLive: request.body.timeToLive }, { requestId: request.id })
-    return await answer(request, reply, supervisor, task, (container) => container)
+    return answer(request, reply, supervisor, task, (container) => container)
   })
 }

@@ -13,7 +13,7 @@ import { ForgetProcessTask } from '../supervisor/forget-process.ts'
 import { SignalTask } from '../supervisor/signal.ts'
 import type { Supervisor } from '../supervisor/supervisor.ts'
 import { waitForExit } from '../supervisor/wait.ts'
-import { answer, wantsNoWait } from './answer.ts'
+import { answer } from './answer.ts'
 import { paginate } from './paginate.ts'
 import { problems } from './problems.ts'
 import { ProcessWaitQuery, answerWait, waitResponses } from './wait.ts'
@@ -34,19 +34,16 @@ export async function processRoutes (plain: FastifyInstance, { supervisor }: { s
       querystring: Type.Object({ wait: Type.Optional(Type.Boolean({ default: false, description: 'Answer when it has exited, with its exit and its output; it has no input then. It goes on when the client goes away' })) }, { additionalProperties: false }),
       response: { 201: ref(ExecResult), ...accepted, ...problems(400, 401, 403, 404, 409, 413, 415, 422, 429, 500, 502, 503, 504) }
     }
-  }, async (request, reply) => {
+  }, (request, reply) => {
     const { id } = request.params
     const wait = request.query.wait === true
     const task = new ExecTask({ containerId: id, request: request.body, noInput: wait, timeout: supervisor.options.startTimeout }, { requestId: request.id })
     const runId = supervisor.find(id).run?.runId
-    let process: ContainerProcess | undefined
-    const started = await answer(request, reply, supervisor, task, (result) => {
-      process = result
-      void reply.code(201).header('location', `/containers/${id}/processes/${result.id}`)
-      return result.view()
+    return answer(request, reply, supervisor, task, async (process) => {
+      void reply.code(201).header('location', `/containers/${id}/processes/${process.id}`)
+      if (!wait || runId === undefined) return process.view()
+      return await outcome(supervisor, { containerId: id, runId, process, socket: request.raw.socket })
     })
-    if (!wait || process === undefined || wantsNoWait(request) || runId === undefined) return started
-    return await outcome(supervisor, { containerId: id, runId, process, socket: request.raw.socket }) as never
   })
 
   app.get('/containers/:id/processes', {
@@ -67,18 +64,18 @@ export async function processRoutes (plain: FastifyInstance, { supervisor }: { s
 
   app.delete('/containers/:id/processes/:pid', {
     schema: { operationId: 'deleteProcess', tags, summary: 'Forget a process that has exited, and its output', params: ProcessParams, response: { 204: NoContent, ...accepted, ...problems(400, 401, 403, 404, 409, 429, 500, 503, 504) } }
-  }, async (request, reply) => {
+  }, (request, reply) => {
     const { id, pid } = request.params
     const task = new ForgetProcessTask({ containerId: id, processId: pid }, { requestId: request.id })
-    return await answer(request, reply, supervisor, task, () => { void reply.code(204) })
+    return answer(request, reply, supervisor, task, () => { void reply.code(204) })
   })
 
   app.post('/containers/:id/processes/:pid/signal', {
     schema: { operationId: 'signalProcess', tags, summary: 'Send a signal to a process', params: ProcessParams, body: ref(ProcessSignalRequest), response: { 204: NoContent, ...accepted, ...problems(400, 401, 403, 404, 409, 413, 415, 429, 500, 503, 504) } }
-  }, async (request, reply) => {
+  }, (request, reply) => {
     const { id, pid } = request.params
     const task = new SignalTask({ containerId: id, processId: pid, signal: parseSignal(request.body.signal) }, { requestId: request.id })
-    return await answer(request, reply, supervisor, task, () => { void reply.code(204) })
+    return answer(request, reply, supervisor, task, () => { void reply.code(204) })
   })
 
   app.post('/containers/:id/processes/:pid/resize', {

@@ -26,20 +26,20 @@ export async function resourceRoutes (plain: FastifyInstance, { supervisor }: { 
       operationId: 'updateContainer', tags, summary: 'Change the resources and labels of a container, by a JSON merge patch', params: IdParams,
       consumes: ['application/json', 'application/merge-patch+json'], body: ref(UpdateRequest), response: { 200: ref(Container), ...accepted, ...problems(400, 401, 403, 404, 409, 413, 415, 422, 429, 500, 502, 503, 504) }
     }
-  }, async (request, reply) => {
+  }, (request, reply) => {
     const { id } = request.params
     const selector = grants.get(request)?.labels
     const labels = supervisor.containers.get(id)?.labels ?? {}
     // A token must not push a container out of its own reach, into that of another.
     if (selector !== undefined && !selected(selector, patchLabels(labels, request.body.labels ?? {}))) throw new LongshoreError('forbidden', 'the token covers containers with certain labels only, and these may not be taken away')
-    return await answer(request, reply, supervisor, new UpdateTask({ containerId: id, change: request.body }, { requestId: request.id }), (container) => container)
+    return answer(request, reply, supervisor, new UpdateTask({ containerId: id, change: request.body }, { requestId: request.id }), (container) => container)
   })
 
   app.post('/containers/:id/pause', {
     schema: { operationId: 'pauseContainer', tags, summary: 'Freeze every process of a running container', params: IdParams, response: { 200: ref(Container), ...accepted, ...problems(400, 401, 403, 404, 409, 413, 415, 422, 429, 500, 502, 503, 504) } }
-  }, async (request, reply) => await answer(request, reply, supervisor, new PauseTask({ containerId: request.params.id }, { requestId: request.id }), (container) => container))
+  }, (request, reply) => answer(request, reply, supervisor, new PauseTask({ containerId: request.params.id }, { requestId: request.id }), (container) => container))
 
   app.post('/containers/:id/resume', {
     schema: { operationId: 'resumeContainer', tags, summary: 'Let a paused container go on', params: IdParams, response: { 200: ref(Container), ...accepted, ...problems(400, 401, 403, 404, 409, 413, 415, 422, 429, 500, 502, 503, 504) } }
-  }, async (request, reply) => await answer(request, reply, supervisor, new ResumeTask({ containerId: request.params.id }, { requestId: request.id }), (container) => container))
+  }, (request, reply) => answer(request, reply, supervisor, new ResumeTask({ containerId: request.params.id }, { requestId: request.id }), (container) => container))
 }

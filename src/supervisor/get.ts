@@ -11,7 +11,7 @@ export class GetTask extends Task<ContainerView> {
     super(input.containerId, context)
   }
 
-  async execute (supervisor: Supervisor): Promise<ContainerView> {
+  execute (supervisor: Supervisor): ContainerView {
     return supervisor.find(this.containerId ?? '').view()
   }
 }

@@ -1,16 +1,20 @@
+/** What is over at once returns nothing. Must neither throw nor reject. */
+type Job = () => Promise<void> | undefined
+
 /** Runs jobs one after another for each key, and keys beside each other. */
 export class Lanes {
-  readonly #lanes = new Map<string, (() => Promise<void>)[]>()
+  readonly #lanes = new Map<string, Job[]>()
 
-  /** Starts the job at once when its lane is idle. The job must not reject. */
-  push (key: string, job: () => Promise<void>): void {
+  /** Starts the job at once when its lane is idle. */
+  push (key: string, job: Job): void {
     const waiting = this.#lanes.get(key)
     if (waiting !== undefined) {
       waiting.push(job)
       return
     }
-    this.#lanes.set(key, [])
-    this.#run(key, job)
+    const lane: Job[] = []
+    this.#lanes.set(key, lane)
+    this.#run(key, lane, job)
   }
 
   /** True while a job of this key is under way or waits. */
@@ -22,12 +26,18 @@ export class Lanes {
     return this.#lanes.size
   }
 
-  #run (key: string, job: () => Promise<void>): void {
-    void job().then(() => {
-      const next = this.#lanes.get(key)?.shift()
-      if (next === undefined) this.#lanes.delete(key)
-      else this.#run(key, next)
-    })
+  #run (key: string, lane: Job[], job: Job): void {
+    for (let next: Job | undefined = job; next !== undefined; next = lane.shift()) {
+      const over = next()
+      if (over === undefined) continue
+      void over.then(() => {
+        const after = lane.shift()
+        if (after === undefined) this.#lanes.delete(key)
+        else this.#run(key, lane, after)
+      })
+      return
+    }
+    this.#lanes.delete(key)
   }
 }
 

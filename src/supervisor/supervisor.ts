@@ -13,6 +13,7 @@ import { Deadlines } from './deadlines.ts'
 import { HealthChecks } from './health-checks.ts'
 import { Lanes, Slots } from './lanes.ts'
 import type { Task } from './task.ts'
+import { TaskList } from './task-list.ts'
 import { Waits } from './wait.ts'
 
 export type Log = {
@@ -48,9 +49,6 @@ export type SupervisorOptions = {
   observe: (what: Timed, seconds: number) => void
 }
 
-const finishedKept = 1000
-/** milliseconds between looks at the deadlines of tasks */
-const expiryLook = 50
 /** seconds that an aborted runtime call has to end before its shim is killed */
 const abortGrace = 5
 
@@ -70,16 +68,11 @@ export class Supervisor {
   #takenUp: () => void = () => {}
   readonly #lanes = new Lanes()
   readonly #slots: Slots
-  readonly #tasks = new Map<string, Task<unknown>>()
-  readonly #finished: string[] = []
+  readonly #tasks = new TaskList()
   readonly waits = new Waits()
   readonly deadlines = new Deadlines()
   readonly criu: Criu
   readonly checks = new HealthChecks()
-  /** those whose senders have a deadline, which is looked at while there are any */
-  readonly #expiring = new Set<Task<unknown>>()
-  #expiry: NodeJS.Timeout | undefined
-  #unsettled = 0
   #waiting = 0
   #runtimeCalls = 0
 
@@ -117,36 +110,57 @@ export class Supervisor {
    * at its deadline (the task goes on), or with `overloaded` at once when too many wait.
    */
   send<T> (task: Task<T>): Promise<T> {
+    this.begin(task)
+    return task.answer
+  }
+
+  /** send(), for who looks at the task itself: what waits for nothing has settled when this returns. */
+  begin (task: Task<unknown>): void {
     const refused = this.#refusal(task)
     if (refused !== undefined) {
       task.fail(refused)
-      return task.answer
+      return
     }
     if (task.containerId !== undefined) task.labels ??= this.containers.get(task.containerId)?.labels
-    this.#tasks.set(task.id, task)
-    this.#unsettled++
-    if (!task.internal) this.#expireIn(task)
-    const run = async (): Promise<void> => {
-      task.startedAt = new Date()
-      task.step = task.kind
-      try {
-        task.succeed(await task.execute(this))
-      } catch (error) {
-        task.fail(error)
-        if (task.error?.code === 'internal') this.log.error({ err: error, task: task.id, kind: task.kind, container: task.containerId }, 'a task failed')
-      }
-      this.#finish(task)
-    }
+    this.#tasks.add(task)
     if (task.lane === 'free' || task.containerId === undefined) {
-      void run()
-    } else {
-      this.#waiting++
-      this.#lanes.push(task.containerId, () => {
-        this.#waiting--
-        return run()
-      })
+      void this.#run(task)
+      return
     }
-    return task.answer
+    this.#waiting++
+    this.#lanes.push(task.containerId, () => {
+      this.#waiting--
+      return this.#run(task)
+    })
+  }
+
+  /** Nothing is returned when the task has ended already; else what resolves when it has. */
+  #run (task: Task<unknown>): Promise<void> | undefined {
+    task.startedAt = Date.now()
+    task.step = task.kind
+    try {
+      const result = task.execute(this)
+      if (result instanceof Promise) return this.#follow(task, result)
+      task.succeed(result)
+    } catch (error) {
+      this.#failed(task, error)
+    }
+    this.#tasks.end(task)
+    return undefined
+  }
+
+  async #follow (task: Task<unknown>, result: Promise<unknown>): Promise<void> {
+    try {
+      task.succeed(await result)
+    } catch (error) {
+      this.#failed(task, error)
+    }
+    this.#tasks.end(task)
+  }
+
+  #failed (task: Task<unknown>, error: unknown): void {
+    task.fail(error)
+    if (task.error?.code === 'internal') this.log.error({ err: error, task: task.id, kind: task.kind, container: task.containerId }, 'a task failed')
   }
 
   /** True while a task of this container's own lane is under way or waits. */
@@ -161,17 +175,17 @@ export class Supervisor {
   }
 
   task (id: string): Task<unknown> | undefined {
-    return this.#tasks.get(id)
+    return this.#tasks.find(id)
   }
 
   /** Newest first: those under way, and the last finished ones. */
   tasks (): Task<unknown>[] {
-    return [...this.#tasks.values()].reverse()
+    return this.#tasks.all()
   }
 
   /** Resolves when nothing is under way any more, or after so many seconds. */
   async idle (seconds: number): Promise<void> {
-    const under = [...this.#tasks.values()].filter((task) => !task.settled).map((task) => task.done.catch(() => {}))
+    const under = this.#tasks.underWay().map((task) => task.done.catch(() => {}))
     await Promise.race([Promise.all(under), new Promise((resolve) => setTimeout(resolve, seconds * 1000).unref())])
   }
 
@@ -309,40 +323,9 @@ export class Supervisor {
     if (task.mutates && !this.options.journal.writable) {
       return new LongshoreError('not_ready', 'the journal cannot be written, so no new work is taken; what runs is watched', { extra: { retryAfter: 5 } })
     }
-    if (this.#unsettled >= this.options.maxQueuedTasks) {
-      return new LongshoreError('overloaded', `${this.#unsettled} tasks are under way, which is the limit`, { extra: { retryAfter: 1 } })
+    if (this.#tasks.size >= this.options.maxQueuedTasks) {
+      return new LongshoreError('overloaded', `${this.#tasks.size} tasks are under way, which is the limit`, { extra: { retryAfter: 1 } })
     }
     return undefined
-  }
-
-  /** One timer looks after the deadlines of all: a task of its own would pay for one that nearly always is for nothing. */
-  #expireIn (task: Task<unknown>): void {
-    task.expiresAt = performance.now() + task.timeout * 1000
-    this.#expiring.add(task)
-    this.#expiry ??= setInterval(() => {
-      const now = performance.now()
-      for (const late of this.#expiring) {
-        if (late.expiresAt > now) continue
-        this.#expiring.delete(late)
-        late.expire()
-      }
-      if (this.#expiring.size > 0) return
-      clearInterval(this.#expiry)
-      this.#expiry = undefined
-    }, expiryLook).unref()
-  }
-
-  #finish (task: Task<unknown>): void {
-    this.#expiring.delete(task)
-    this.#unsettled--
-    if (task.kind === 'get') {
-      this.#tasks.delete(task.id)
-      return
-    }
-    this.#finished.push(task.id)
-    if (this.#finished.length > finishedKept) {
-      const oldest = this.#finished.shift()
-      if (oldest !== undefined) this.#tasks.delete(oldest)
-    }
   }
 }
