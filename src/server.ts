@@ -1,10 +1,9 @@
-import { randomUUID } from 'node:crypto'
+import { randomBytes, randomUUID } from 'node:crypto'
 import { chmod, unlink } from 'node:fs/promises'
 import http from 'node:http'
 import net from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import cookie from '@fastify/cookie'
 import { fastifySSE } from '@fastify/sse'
 import swagger from '@fastify/swagger'
 import Fastify, { LogController, type FastifyBaseLogger, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
@@ -16,7 +15,7 @@ import type { Journal } from './events/journal.ts'
 import { Guard, cookieNames } from './http/auth.ts'
 import { bodies } from './http/bodies.ts'
 import { idempotency } from './http/idempotency.ts'
-import { LazyLog } from './http/lazy-log.ts'
+import { logTo } from './http/log.ts'
 import { noteRoutes, problemHandlers, sendProblem } from './http/problem.ts'
 import { Sessions } from './http/sessions.ts'
 import { tcpServer } from './http/tcp.ts'
@@ -58,6 +57,14 @@ export type ServerParts = {
 const closeGrace = 1000
 const bodyLimit = 1024 * 1024
 const requestIdPattern = /^[\w.-]{1,128}$/
+/** of this daemon; the rest of the id that a request is given is a number, for which the kernel need not be asked */
+const requestIdPrefix = randomBytes(6).toString('hex')
+let requests = 0
+
+function newRequestId (): string {
+  return `${requestIdPrefix}-${(++requests).toString(36)}`
+}
+
 const shared = [
   schemas.RestartPolicy, schemas.Restart, schemas.LeaseRequest, schemas.HealthCheck, schemas.ContainerHealth,
   schemas.Resources, schemas.ResourcesPatch, schemas.UpdateRequest, schemas.Exit, schemas.Process, schemas.Container, schemas.CreateRequest, schemas.SignalRequest, schemas.ProcessSignalRequest, schemas.StopRequest, schemas.ContainerList, schemas.ProcessList,
@@ -73,16 +80,14 @@ export async function buildServer (parts: ServerParts): Promise<{ app: FastifyIn
   const sampler = new Sampler()
   const containerMetrics = new ContainerMetrics({ sampler, containers: () => supervisor.containers.values(), limit: config.metricsContainers })
   const app = Fastify({
-    loggerInstance: logger,
     bodyLimit,
     exposeHeadRoutes: false,
     http: { shouldUpgradeCallback },
     logController: new LogController({ disableRequestLogging: true }),
     requestIdHeader: false,
-    childLoggerFactory: (parent, bindings, options) => new LazyLog(parent, bindings, options) as unknown as FastifyBaseLogger,
     genReqId: (request) => {
       const given = request.headers['x-request-id']
-      return typeof given === 'string' && requestIdPattern.test(given) ? given : randomUUID()
+      return typeof given === 'string' && requestIdPattern.test(given) ? given : newRequestId()
     },
     routerOptions: { maxParamLength: 2048, ignoreTrailingSlash: true },
     // Streams and long polls last as long as they last; only the headers of a request must come in time.
@@ -100,6 +105,7 @@ export async function buildServer (parts: ServerParts): Promise<{ app: FastifyIn
       }
     }
   })
+  logTo(app, logger)
   noteRoutes(app)
   problemHandlers(app)
   bodies(app)
@@ -130,16 +136,14 @@ export async function buildServer (parts: ServerParts): Promise<{ app: FastifyIn
   await app.register(fastifySSE, { heartbeatInterval: 0 })
 
   // Hooks with a callback, not async, wherever all requests come by: each promise is a turn that a signal would wait for.
+  // None on a request's way that only few need: each costs all of them, and one on the response listeners besides.
   app.addHook('onRequest', (request, reply, done) => {
     reply.header('x-request-id', request.id)
+    const { raw } = request
+    // An upgrade that is refused: no HTTP parser looks after its socket any more, so nothing else would close it.
+    if ((raw as { upgrade?: boolean }).upgrade === true) reply.raw.once('finish', () => raw.socket.destroySoon())
     done()
   })
-  // An upgrade that was refused: no HTTP parser looks after its socket any more, so nothing else would close it.
-  app.addHook('onResponse', ({ raw }, _reply, done) => {
-    if ((raw as { upgrade?: boolean }).upgrade === true) raw.socket.destroySoon()
-    done()
-  })
-  await app.register(cookie)
   tokens.log = logger
   const sessions = new Sessions({ path: join(config.root, 'sessions.json'), tokens, lifetimeSeconds: config.sessionLifetime, log: logger })
   await sessions.open()

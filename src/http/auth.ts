@@ -2,7 +2,9 @@ import { isDeepStrictEqual } from 'node:util'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { LongshoreError } from '../errors.ts'
 import { labelsMatch } from '../events/labels.ts'
+import { cookieOf } from './cookies.ts'
 import { Failures } from './failures.ts'
+import { logOf } from './log.ts'
 import { OpenRequests, type Carrier, type Grant, type OpenRequest } from './open-requests.ts'
 import { checkOrigin, type OriginOptions } from './origin.ts'
 import type { Session, Sessions } from './sessions.ts'
@@ -107,7 +109,7 @@ export class Guard {
     const token = tokens.findByHash(credential)
     if (token === undefined) {
       this.#failures.failed(address)
-      request.log.warn({ address, url: request.url.split('?')[0] }, 'a wrong token')
+      logOf(request).warn({ address, url: request.url.split('?')[0] }, 'a wrong token')
       throw unauthorized()
     }
     this.#failures.succeeded(address, credential)
@@ -116,7 +118,8 @@ export class Guard {
 
   /** The session of a request's cookie, if it has a good one. Ids are too long to be guessed, so wrong ones are not counted. */
   async session (request: FastifyRequest): Promise<{ session: Session, token: Token } | undefined> {
-    const id = request.cookies[cookieNames.tls] ?? request.cookies[cookieNames.plain]
+    const { cookie } = request.headers
+    const id = cookieOf(cookie, cookieNames.tls) ?? cookieOf(cookie, cookieNames.plain)
     if (id === undefined) return undefined
     await this.#options.tokens.refresh()
     return this.#options.sessions.find(id)

@@ -1,4 +1,4 @@
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, preValidationHookHandler } from 'fastify'
 import { LongshoreError } from '../errors.ts'
 
 /** Takes bodies of this media type as JSON. An empty one is none: many clients name a media type whether they send a body or not. */
@@ -15,14 +15,18 @@ export function bodies (app: FastifyInstance): void {
   // What is left has no parser, and is answered with 415.
   app.removeAllContentTypeParsers()
   jsonBodies(app, 'application/json')
-  app.addHook('preValidation', (request, _reply, done) => {
-    const { body, routeOptions: { schema } } = request
-    if (body === undefined || body === null || schema?.body !== undefined || request.is404) {
-      done()
-      return
-    }
-    const field = typeof body === 'object' ? Object.keys(body)[0] : ''
-    if (field === undefined) done()
-    else done(new LongshoreError('bad_request', `${field === '' ? 'this takes no body' : `${field} is not a known field: this takes no body`}`, { extra: { errors: [{ field, rule: 'is not a known field' }] } }))
+  app.addHook('onRoute', (route) => {
+    if (route.schema?.body !== undefined) return
+    route.preValidation = [noBody, ...[route.preValidation ?? []].flat()]
   })
+}
+
+const noBody: preValidationHookHandler = ({ body }, _reply, done) => {
+  if (body === undefined || body === null) {
+    done()
+    return
+  }
+  const field = typeof body === 'object' ? Object.keys(body)[0] : ''
+  if (field === undefined) done()
+  else done(new LongshoreError('bad_request', `${field === '' ? 'this takes no body' : `${field} is not a known field: this takes no body`}`, { extra: { errors: [{ field, rule: 'is not a known field' }] } }))
 }

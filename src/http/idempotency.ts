@@ -5,6 +5,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { LongshoreError } from '../errors.ts'
 import { readIfThere, writeWhole } from '../runtime/files.ts'
 import { grants } from './auth.ts'
+import { logOf } from './log.ts'
 
 const keptMs = 24 * 3600 * 1000
 const sweepMs = 3600 * 1000
@@ -86,7 +87,7 @@ export async function idempotency (app: FastifyInstance, options: { directory: s
         await writeWhole(join(directory, mine.name), JSON.stringify(kept))
       }
     } catch (error) {
-      request.log.error({ err: error }, 'the answer could not be kept for its Idempotency-Key')
+      logOf(request).error({ err: error }, 'the answer could not be kept for its Idempotency-Key')
     } finally {
       underWay.delete(mine.name)
     }

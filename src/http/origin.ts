@@ -22,15 +22,17 @@ const safe = new Set(['GET', 'HEAD', 'OPTIONS'])
  * for cookies, and what it embeds has no `Origin`.
  */
 export function checkOrigin (request: FastifyRequest, { remote, allowedHosts, allowedOrigins }: OriginOptions): void {
-  const { origin, authorization, cookie } = request.headers
-  const site = request.headers['sec-fetch-site']
-  const host = request.host.toLowerCase()
-  const name = host.replace(/:\d+$/, '')
-  const known = allowedHosts.has(name) || isOwnAddress(name, request.raw.socket)
-  if (remote(request) && !known) throw new LongshoreError('forbidden_host', `the host ${name} is not allowed; --allowed-host adds one`)
-  if (origin !== undefined) {
-    if (allowedOrigins.has(origin) || (known && origin.toLowerCase() === `${request.protocol}://${host}`)) return
-    throw new LongshoreError('forbidden_origin', `the origin ${origin} is not allowed; --allowed-origin adds one`)
+  const { origin, authorization, cookie, 'sec-fetch-site': site } = request.headers
+  const overTcp = remote(request)
+  if (overTcp || origin !== undefined) {
+    const host = request.host.toLowerCase()
+    const name = host.replace(/:\d+$/, '')
+    const known = allowedHosts.has(name) || isOwnAddress(name, request.raw.socket)
+    if (overTcp && !known) throw new LongshoreError('forbidden_host', `the host ${name} is not allowed; --allowed-host adds one`)
+    if (origin !== undefined) {
+      if (allowedOrigins.has(origin) || (known && origin.toLowerCase() === `${request.protocol}://${host}`)) return
+      throw new LongshoreError('forbidden_origin', `the origin ${origin} is not allowed; --allowed-origin adds one`)
+    }
   }
   if (authorization !== undefined) return
   if (site !== undefined && site !== 'same-origin' && site !== 'none') {

@@ -2,6 +2,7 @@ import type { IncomingMessage } from 'node:http'
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { LongshoreError, exhausted } from '../errors.ts'
 import type { ProblemView } from '../schemas/index.ts'
+import { logOf } from './log.ts'
 
 /** RFC 9457 problem details of an error; an error of unknown kind tells nothing of its insides. */
 function problemOf (error: LongshoreError, request: FastifyRequest): ProblemView {
@@ -73,8 +74,8 @@ export function problemHandlers (app: FastifyInstance): void {
     const problem = typed(error)
     // A client that is still sending when the connection closes would never read why.
     if (problem.code === 'body_too_large') await discard(request.raw)
-    if (problem.status === 503) request.log.info({ code: problem.code }, problem.message)
-    else if (problem.status >= 500) request.log[problem.code === 'internal' ? 'error' : 'warn']({ err: error }, problem.message)
+    if (problem.status === 503) logOf(request).info({ code: problem.code }, problem.message)
+    else if (problem.status >= 500) logOf(request)[problem.code === 'internal' ? 'error' : 'warn']({ err: error }, problem.message)
     return sendProblem(reply, request, problem)
   })
   app.setNotFoundHandler((request, reply) => {

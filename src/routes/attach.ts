@@ -3,6 +3,7 @@ import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import { LongshoreError } from '../errors.ts'
 import { grants } from '../http/auth.ts'
+import { logOf } from '../http/log.ts'
 import { endOf } from '../runtime/log-stream.ts'
 import { placeOfBytes, placeOfTail, type Place } from '../runtime/log-tail.ts'
 import { AttachQuery, IdParams, ProcessParams } from '../schemas/index.ts'
@@ -31,7 +32,7 @@ export async function attachRoutes (plain: FastifyInstance, { supervisor, heartb
     options: { maxPayload: largestMessage, perMessageDeflate: false },
     // ws has closed the socket with the code that fits, such as 1009 for a message that is too large.
     errorHandler: (error, socket, request) => {
-      request.log.debug({ err: error }, 'an attached client was cut off')
+      logOf(request).debug({ err: error }, 'an attached client was cut off')
       if (socket.readyState === socket.OPEN) socket.terminate()
     },
     preClose: (done) => {
@@ -109,7 +110,7 @@ A token of scope \`read\` sees the output; input and resize need \`operate\`.`
       exit: async (signal) => await exitOf(supervisor, container, runId, processId, signal),
       heartbeatSeconds,
       leaving: leaving.signal,
-      log: request.log
+      log: logOf(request)
     })
   }
 }

@@ -4,6 +4,7 @@ import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
 import { LongshoreError } from '../errors.ts'
 import { bookmark, controlFrame, heartbeat, retry } from '../events/sse.ts'
+import { logOf } from '../http/log.ts'
 import type { LogRecord } from '../runtime/log-format.ts'
 import { endingAt, endOf, streamLog, type LogEnd, type LogSource } from '../runtime/log-stream.ts'
 import { segmentStarts } from '../runtime/log-segments.ts'
@@ -84,7 +85,7 @@ export async function logRoutes (plain: FastifyInstance, { supervisor, heartbeat
     } catch (error) {
       if (!reply.raw.headersSent) throw error
       // A stream that is cut off is not mistaken for one that is complete.
-      request.log.error({ err: error, container: id, process: processId }, 'the output could not be read to its end')
+      logOf(request).error({ err: error, container: id, process: processId }, 'the output could not be read to its end')
       reply.raw.destroy()
     } finally {
       release()

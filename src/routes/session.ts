@@ -1,4 +1,4 @@
-import type { CookieSerializeOptions } from '@fastify/cookie'
+import cookie, { type CookieSerializeOptions } from '@fastify/cookie'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
@@ -15,6 +15,8 @@ export type SessionRoutesOptions = { guard: Guard, sessions: Sessions, remote: (
 /** The login of a browser, whose EventSource and WebSocket can send a cookie but no Authorization header. */
 export async function sessionRoutes (plain: FastifyInstance, { guard, sessions, remote }: SessionRoutesOptions): Promise<void> {
   const app = plain.withTypeProvider<TypeBoxTypeProvider>()
+  // Here only: its hooks would cost every request something. What comes in is read by the guard.
+  await app.register(cookie, { hook: false })
 
   app.post('/session', {
     config: { access: 'anyone' },

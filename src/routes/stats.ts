@@ -6,6 +6,7 @@ import { LongshoreError } from '../errors.ts'
 import { labelQuery, labelsMatch } from '../events/labels.ts'
 import { retry } from '../events/sse.ts'
 import { grants, selected } from '../http/auth.ts'
+import { logOf } from '../http/log.ts'
 import type { Container } from '../runtime/container.ts'
 import { sampled, samplesAtOnce, type Sample, type Sampler } from '../runtime/sampler.ts'
 import { IdParams, Page, Stats, StatsList, ref, statuses } from '../schemas/index.ts'
@@ -99,7 +100,7 @@ export async function statsRoutes (plain: FastifyInstance, { supervisor, sampler
       reply.hijack()
       return undefined as never
     }
-    const stream = new StatsStream({ sampler, form, intervalMs: (query.interval ?? 1) * 1000, pick, until: until ?? (() => undefined), sink: reply.raw, log: reply.log, preface: form === 'sse' ? retry() : '' })
+    const stream = new StatsStream({ sampler, form, intervalMs: (query.interval ?? 1) * 1000, pick, until: until ?? (() => undefined), sink: reply.raw, log: logOf(reply.request), preface: form === 'sse' ? retry() : '' })
     streams.add(stream)
     reply.raw.once('close', () => streams.delete(stream))
     stream.open(reply.getHeaders())
