@@ -37,7 +37,7 @@ export async function checkpointRoutes (plain: FastifyInstance, { supervisor }: 
   }, async (request) => {
     const { limit, cursor } = request.query
     const records = await new Checkpoints(supervisor.find(request.params.id).root).list()
-    return paginate(records.map(checkpointView), ({ name }) => name, limit, cursor)
+    return paginate(records.map(checkpointView), { key: ({ name }) => name }, limit, cursor)
   })
 
   app.get('/containers/:id/checkpoints/:name', {

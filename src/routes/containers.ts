@@ -60,10 +60,11 @@ export async function containerRoutes (plain: FastifyInstance, { supervisor }: {
     const { status, label, limit, cursor } = request.query
     const wanted = (label ?? []).map(labelQuery)
     const selector = grants.get(request)?.labels
-    const items = supervisor.all().filter((container) => (status === undefined || status.includes(container.shownStatus)) &&
-      labelsMatch(wanted, container.labels) && (selector === undefined || selected(selector, container.labels)))
+    const page = paginate(supervisor.all(), {
+      key: ({ createdAt, id }) => `${createdAt} ${id}`,
+      wanted: (container) => (status === undefined || status.includes(container.shownStatus)) && labelsMatch(wanted, container.labels) && (selector === undefined || selected(selector, container.labels))
+    }, limit, cursor)
     // Only what is on the page is described: of a thousand a tenth, as a rule.
-    const page = paginate(items, ({ createdAt, id }) => `${createdAt} ${id}`, limit, cursor)
     return { ...page, items: page.items.map((container) => container.view()) }
   })
 

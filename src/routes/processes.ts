@@ -50,7 +50,7 @@ export async function processRoutes (plain: FastifyInstance, { supervisor }: { s
     schema: { operationId: 'listProcesses', tags, summary: 'List the processes of a container; exited ones too', params: IdParams, querystring: Type.Object(Page, { additionalProperties: false }), response: { 200: ref(ProcessList), ...problems(400, 401, 403, 404, 429, 500) } }
   }, async (request) => {
     const { limit, cursor } = request.query
-    return paginate(supervisor.find(request.params.id).view().processes, ({ id }) => id, limit, cursor)
+    return paginate(supervisor.find(request.params.id).view().processes, { key: ({ id }) => id }, limit, cursor)
   })
 
   app.get('/containers/:id/processes/:pid', {

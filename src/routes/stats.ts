@@ -79,7 +79,7 @@ export async function statsRoutes (plain: FastifyInstance, { supervisor, sampler
       labelsMatch(wanted, container.labels) && (selector === undefined || selected(selector, container.labels)))
     const form = formOf(request, query)
     if (form !== 'json') return begin(reply, { form, query, pick })
-    const page = paginate(pick(), ({ createdAt, id }) => `${createdAt} ${id}`, limit, cursor)
+    const page = paginate(pick(), { key: ({ createdAt, id }) => `${createdAt} ${id}` }, limit, cursor)
     const samples = await twice(request, query, async () => {
       const all: (Sample | undefined)[] = []
       for (let from = 0; from < page.items.length; from += samplesAtOnce) {

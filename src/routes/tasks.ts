@@ -18,7 +18,7 @@ export async function taskRoutes (plain: FastifyInstance, { supervisor }: { supe
   }, async (request) => {
     const { limit, cursor } = request.query
     // The ids of one daemon are numbered in order.
-    const page = paginate(supervisor.tasks().filter((task) => covered(request, task)), ({ id }) => id, limit, cursor, 'down')
+    const page = paginate(supervisor.tasks(), { key: ({ id }) => id, order: 'down', wanted: (task) => covered(request, task) }, limit, cursor)
     return { ...page, items: page.items.map((task) => task.view()) }
   })
 

@@ -24,7 +24,7 @@ export async function topRoutes (plain: FastifyInstance, { supervisor }: { super
     const cgroup = container.run?.cgroup
     if (!sampled(container) || cgroup == null) throw new LongshoreError('container_not_running', `container ${id} has no processes`)
     const pids = [...new Set(await processesOf(cgroup))].sort((one, other) => one - other)
-    const page = paginate(pids, (pid) => String(pid).padStart(10, '0'), limit, cursor)
+    const page = paginate(pids, { key: (pid) => String(pid).padStart(10, '0') }, limit, cursor)
     return { items: await describeProcesses(container, page.items), nextCursor: page.nextCursor }
   })
 }
