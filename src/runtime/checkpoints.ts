@@ -2,7 +2,7 @@ import { open, readdir, rename } from 'node:fs/promises'
 import { join } from 'node:path'
 import { LongshoreError, hasCode } from '../errors.ts'
 import type { CheckpointView, CreateRequest } from '../schemas/index.ts'
-import { fileSteps, readIfThere, removeTree } from './files.ts'
+import { exists, fileSteps, readIfThere, removeTree } from './files.ts'
 
 /** What `checkpoint.json` holds. */
 export type CheckpointRecord = CheckpointView & {
@@ -35,6 +35,11 @@ export class Checkpoints {
   draft (name: string): { path: string, images: string, work: string } {
     const path = join(this.#root, `${draftPrefix}${name}`)
     return { path, images: join(path, 'images'), work: join(path, 'work') }
+  }
+
+  /** False where none was ever begun, as with most containers. */
+  async any (): Promise<boolean> {
+    return await exists(this.#root)
   }
 
   async names (): Promise<string[]> {

@@ -127,6 +127,7 @@ const lookMs = 100
  */
 export async function takeUpCheckpoints (supervisor: Supervisor, task: Task<unknown>, container: Container): Promise<void> {
   const store = new Checkpoints(container.root)
+  if (!await store.any()) return
   await store.sweep()
   for (const name of await store.drafts()) {
     const { path, work } = store.draft(name)

@@ -1,6 +1,6 @@
-import { readdir, readFile } from 'node:fs/promises'
+import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import { LongshoreError, hasCode } from '../errors.ts'
+import { LongshoreError } from '../errors.ts'
 import { failpoint } from '../failpoints.ts'
 import { cgroupOf, type ContainerCgroup } from '../runtime/cgroup.ts'
 import { Container, recordVersion, type ContainerRecord } from '../runtime/container.ts'
@@ -88,11 +88,8 @@ async function bounded<T> (items: T[], work: (item: T) => Promise<void>): Promis
 
 /** Undefined for a directory without a record: the record is written before anything is spawned, so nothing of it can run. */
 async function load (supervisor: Supervisor, directory: string, name: string): Promise<Container | undefined> {
-  let text: string
-  try {
-    text = await readFile(join(directory, name, 'container.json'), 'utf8')
-  } catch (error) {
-    if (!hasCode(error, 'ENOENT')) throw error
+  const text = await readIfThere(join(directory, name, 'container.json'))
+  if (text === undefined) {
     await removeTree(join(directory, name))
     return undefined
   }
