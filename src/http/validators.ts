@@ -11,22 +11,22 @@ type Validator = { (data: unknown): unknown, errors?: unknown }
  */
 export class Validators {
   readonly #cold: (() => void)[] = []
-  #compilers: { count: number, strict: ReturnType<Build>, coercing: ReturnType<Build> } | undefined
+  #compilers: { count: number, strict: () => ReturnType<Build>, coercing: () => ReturnType<Build> } | undefined
 
   /** Fastify's factory of compilers. It asks for each of its contexts; all of ours know the same schemas. */
   readonly build = (externalSchemas: Parameters<Build>[0], options: { customOptions?: object } = {}): never => {
     const count = Object.keys(externalSchemas ?? {}).length
     if (this.#compilers?.count !== count) {
-      const make = (coerceTypes: false | 'array'): ReturnType<Build> => AjvCompiler()(externalSchemas, {
+      const make = (coerceTypes: false | 'array') => once((): ReturnType<Build> => AjvCompiler()(externalSchemas, {
         ...options,
         // Code that was made shorter is no quicker; to make it so costs as much again as to make it.
         customOptions: { ...options.customOptions, coerceTypes, removeAdditional: false, useDefaults: false, allErrors: false, allowUnionTypes: true, validateSchema: false, code: { optimize: false } }
-      } as Parameters<Build>[1])
+      } as Parameters<Build>[1]))
       this.#compilers = { count, strict: make(false), coercing: make('array') }
     }
     const { strict, coercing } = this.#compilers
     // Bodies are taken as they are, since coercion turns null into "" and 0; what comes in a URL is always text.
-    return ((route: Route) => this.#later(() => (route.httpPart === 'body' ? strict : coercing)(route as never) as Validator)) as never
+    return ((route: Route) => this.#later(() => (route.httpPart === 'body' ? strict : coercing)()(route as never) as Validator)) as never
   }
 
   /** Makes those that no request has needed yet. */
@@ -38,8 +38,7 @@ export class Validators {
   }
 
   #later (compile: () => Validator): Validator {
-    let made: Validator | undefined
-    const get = (): Validator => (made ??= compile())
+    const get = once(compile)
     this.#cold.push(get)
     const validator: Validator = (data) => {
       const validate = get()
@@ -49,4 +48,9 @@ export class Validators {
     }
     return validator
   }
+}
+
+function once<T> (make: () => T): () => T {
+  let made: T | undefined
+  return () => (made ??= make())
 }
