@@ -17,6 +17,11 @@ type Bug = { name: string, changes: Change[], steps?: Step[], kills?: number }
 
 const bugs: Bug[] = [
   {
+    name: 'a try of a restart policy is counted again by the next daemon',
+    kills: 20,
+    changes: [{ file: 'supervisor/restart.ts', from: 'restart.decidedFor === run.runId || ', to: '' }, { file: 'supervisor/restart.ts', from: "if (decision !== undefined && !told.has('StateRestartScheduled'))", to: 'if (decision !== undefined)' }]
+  },
+  {
     name: 'an exit is told again by the next daemon, and nothing refuses it',
     steps: ['exit.told', 'teardown.deleted'],
     changes: [

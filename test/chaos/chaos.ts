@@ -8,8 +8,9 @@ import { existsSync } from 'node:fs'
 import { readFile, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
+import { Attached } from '../support/attached.ts'
 import { Daemon } from '../support/daemon.ts'
-import { check, type Fault, type Operation, type Verdict } from './checker.ts'
+import { check, triesLabel, type Fault, type Operation, type Verdict } from './checker.ts'
 import { failpoints, strike } from './faults.ts'
 import { Follower, wholeJournal } from './follower.ts'
 import { kindOf, kinds, ownStatus, execStatus } from './kinds.ts'
@@ -78,16 +79,25 @@ export async function chaos ({ seed, kills, containers, clients, log = () => {},
       }
       return operation
     }
-    const verbs = ['create', 'create', 'create', 'create', 'start', 'start', 'signal', 'stop', 'delete', 'force', 'wait', 'get', 'get', 'list', 'cut']
+    const verbs = ['create', 'create', 'create', 'create', 'start', 'start', 'signal', 'stop', 'delete', 'force', 'wait', 'get', 'get', 'list', 'cut', 'logs', 'attach', 'renew']
     if (paths['/containers/{id}/processes'] !== undefined) verbs.push('exec', 'exec', 'exec', 'processes')
     if (paths['/containers/{id}/pause'] !== undefined) verbs.push('pause', 'resume', 'resume')
+    /** What becomes of it when it ends, or is left alone: each at times. The tries that it may have are in its labels, where the checker finds them. */
+    const lifecycle = (): object => {
+      const share = clientDice()
+      if (share < 0.2) return { autoRemove: true }
+      if (share < 0.3) return { timeToLive: pick([1, 2, 5]) }
+      if (share > 0.55) return {}
+      const maxAttempts = pick([2, 5])
+      return { restartPolicy: { name: pick(['on-failure', 'always', 'unless-stopped']), maxAttempts, initialDelay: pick([0, 0.1, 0.5]), maxDelay: 1 }, labels: { [triesLabel]: String(maxAttempts) } }
+    }
     const client = async (): Promise<void> => {
       while (!ended) {
         const id = `c${Math.floor(clientDice() * containers)}`
         const kind = kindOf(id)
         const verb = pick(verbs)
         const path = `/containers/${id}`
-        if (verb === 'create') await operate({ verb, id }, 'POST', '/containers', { id, bundle: bundles.get(`kind${kinds.indexOf(kind)}`), start: clientDice() < 0.8, autoRemove: clientDice() < 0.2 })
+        if (verb === 'create') await operate({ verb, id }, 'POST', '/containers', { id, bundle: bundles.get(`kind${kinds.indexOf(kind)}`), start: clientDice() < 0.8, ...lifecycle() })
         else if (verb === 'start' || verb === 'pause' || verb === 'resume') await operate({ verb, id }, 'POST', `${path}/${verb}`, {})
         else if (verb === 'signal') await operate({ verb, id }, 'POST', `${path}/signal`, { signal: pick(['TERM', 'KILL', 0]) })
         else if (verb === 'stop') await operate({ verb, id }, 'POST', `${path}/stop`, { timeout: 1 })
@@ -97,6 +107,9 @@ export async function chaos ({ seed, kills, containers, clients, log = () => {},
           const status = execStatus(processId)
           await operate({ verb, id, processId }, 'POST', `${path}/processes`, { id: processId, args: status === null ? ['/bin/sleep', '1000'] : ['/bin/sh', '-c', `sleep 0.${execs % 3}; exit ${status}`], env: ['PATH=/bin', `${marker}=${seed}`] })
         } else if (verb === 'processes') await operate({ verb, id }, 'GET', `${path}/processes`)
+        else if (verb === 'logs') await operate({ verb, id }, 'GET', `${path}/logs?tail=5`)
+        else if (verb === 'renew') await operate({ verb, id }, 'POST', `${path}/lease`, { timeToLive: 2 })
+        else if (verb === 'attach') await Promise.race([Attached.open(daemon.socket, `${path}/attach`).then((attached) => attached.close(), () => {}), pause(2000)])
         else if (verb === 'list') await operate({ verb, id: '' }, 'GET', '/containers?limit=1000')
         else if (verb === 'cut') {
           // A reader leaves in the middle of the stream, and comes back at once.

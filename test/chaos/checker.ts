@@ -43,6 +43,7 @@ export function check (history: History): Verdict {
     for (const [processId, own] of execs) checkExec(processId, own, events, history, verdict)
   }
   checkAnswers(history, runs, verdict)
+  checkRestarts(history, runs, verdict)
   checkViews(history, verdict)
   return verdict
 }
@@ -164,6 +165,35 @@ function checkAnswers ({ operations, journal }: History, runs: Map<string, Event
       const same = exitsOf.get(containerId)?.some((event) => event.exit !== undefined && sameExit(event.exit, exit)) === true
       if (!same) verdict.invented.push(`${verb} of ${containerId} was answered with an exit that no event has: ${JSON.stringify(exit)}`)
     }
+  }
+}
+
+/** of a container with a restart policy: how many tries it may have */
+export const triesLabel = 'tries'
+
+/** Each try by a policy is one that was told, and none is counted twice or not at all. */
+function checkRestarts ({ journal, operations }: History, runs: Map<string, EventView[]>, verdict: Verdict): void {
+  const byContainer = Map.groupBy(journal, ({ containerId }) => containerId)
+  for (const [id, events] of byContainer) {
+    const scheduled = events.filter((event) => event.type === 'StateRestartScheduled')
+    let before = 0
+    for (const event of events) {
+      if (event.type === 'StateCreate') before = 0
+      if (event.type !== 'StateRestartScheduled' || event.restart === undefined) continue
+      const { attempts, nextAt } = event.restart
+      const most = Number(event.labels[triesLabel] ?? 0)
+      // From one again after a start by request, a long run, or a start of the daemon.
+      if (attempts > 1 && attempts !== before + 1) verdict.invented.push(`try ${attempts} of ${id} after ${before}: ${event.id}`)
+      if (most > 0 && attempts > most) verdict.invented.push(`try ${attempts} of ${id}, which may have ${most}: ${event.id}`)
+      if (nextAt === null) verdict.invented.push(`a try of ${id} without a time: ${event.id}`)
+      before = attempts
+    }
+    const tries = Map.groupBy(scheduled.filter(({ restart }) => restart?.reason !== 'daemon-started'), ({ runId, restart }) => `${runId ?? ''} ${restart?.attempts ?? ''}`)
+    for (const [name, all] of tries) if (all.length > 1) verdict.duplicate.push(`a try of ${id} was told ${all.length} times: ${name}`)
+    // A run that nobody created has been started by a client, or by a try.
+    const further = [...runs.values()].filter((own) => own[0]?.containerId === id && !own.some(({ type }) => type === 'StateCreate')).length
+    const asked = operations.filter((one) => one.id === id && (one.verb === 'start' || (one.verb === 'create' && one.answer?.status !== 201))).length
+    if (further > asked + scheduled.length) verdict.invented.push(`${further} runs of ${id} by ${asked} requests and ${scheduled.length} tries`)
   }
 }
 

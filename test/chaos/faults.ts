@@ -8,7 +8,8 @@ import type { Fault } from './checker.ts'
 export const failpoints: Failpoint[] = [
   'create.recorded', 'create.spawned', 'create.armed', 'create.told', 'start.called', 'start.told', 'exit.seen', 'exit.told',
   'teardown.deleted', 'teardown.quit', 'teardown.cleared', 'delete.forgotten', 'delete.told', 'journal.committed',
-  'restore.loaded', 'restore.connected', 'restore.armed'
+  'exec.recorded', 'exec.asked', 'exec.called', 'exec.told', 'exec-exit.seen', 'exec-exit.told', 'pause.frozen', 'pause.told', 'resume.thawed', 'resume.told',
+  'restart.decided', 'restart.told', 'restart.due', 'lease.told', 'restore.loaded', 'restore.connected', 'restore.armed'
 ]
 
 /** The name of a run, as the runtime has it: the container and the run. */
