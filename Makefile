@@ -53,6 +53,10 @@ flood: build ## 1 GB of output past a follower and a sleeper, each byte accounte
 	@scripts/setup.sh demo
 	@LOG_LINES=$(or $(LINES),120000000) TAP_TIMEOUT=600 $(node) node test/e2e/logs.test.ts
 
+valgrind: build ## the shim's tests under valgrind
+	@scripts/setup.sh valgrind
+	@$(node) $(MAKE) --no-print-directory -C test/native valgrind
+
 soak: build ## 10,000 lifecycles: memory, descriptors, processes, mounts and cgroups must stay; ARGS="--rounds 1000"
 	@scripts/setup.sh demo
 	@$(node) node test/chaos/soak.ts $(ARGS)

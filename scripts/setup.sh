@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# scripts/setup.sh build|demo|fuzz|test: installs what is missing for that, and is quick when nothing is.
+# scripts/setup.sh build|demo|fuzz|valgrind|test: installs what is missing for that, and is quick when nothing is.
 # npm packages go into the checkout. Programs come from Debian's packages where this runs as root;
 # elsewhere it lists what is missing and ends with 1.
 . "$(dirname -- "${BASH_SOURCE[0]}")/env.sh"
@@ -26,6 +26,7 @@ look () {
   static_busybox || need 'a static busybox' busybox-static
   has curl || need curl curl
   if [ "$purpose" = fuzz ]; then test/native/fuzz.sh --can || need "clang's libFuzzer" 'clang libclang-rt-14-dev'; fi
+  if [ "$purpose" = valgrind ]; then has valgrind || need valgrind valgrind; fi
   [ "$purpose" = test ] || return 0
   has chromium || has chromium-browser || has google-chrome || need 'Chromium, for the tests of the event stream in a browser' chromium
   if has gcc && ! sanitizers; then need "gcc's sanitizer libraries" "libgcc-$(gcc -dumpversion)-dev"; fi

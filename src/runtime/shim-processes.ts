@@ -209,6 +209,7 @@ export class ShimProcesses {
       this.#named.add(packet.slot)
       const id = new TextDecoder().decode(packet.payload)
       if (process?.id !== id) {
+        process?.release()
         process = new ShimProcess(this.#watch, packet.slot, id)
         process.asked = this.#connection
         this.#slots.set(packet.slot, process)
@@ -224,12 +225,19 @@ export class ShimProcesses {
         process.settle({ waitStatus: packet.waitStatus, error: packet.error, pid: 0 })
         this.#free(process)
       }
-    } else if (packet.type === packetType.exit) {
+    } else {
+      this.#watch.drop(pidfd ?? undefined)
+      this.#told(process, packet)
+    }
+    return true
+  }
+
+  #told (process: ShimProcess, packet: ShimPacket): void {
+    if (packet.type === packetType.exit) {
       process.exited(exitFacts(packet))
     } else if (packet.type === packetType.free) {
       this.#free(process)
     }
-    return true
   }
 
   /** The shim is gone. */
@@ -250,8 +258,10 @@ export class ShimProcesses {
     process.state = packet.state
     if (packet.pid > 0) {
       process.pid = packet.pid
-      if (packet.state === shimState.exited) process.exited(exitFacts(packet))
-      else process.adopt(pidfd)
+      if (packet.state === shimState.exited) {
+        process.exited(exitFacts(packet))
+        this.#watch.drop(pidfd ?? undefined)
+      } else process.adopt(pidfd)
       process.settle({ waitStatus: 0, error: 0, pid: packet.pid })
       process.onStarted()
     } else if (pidfd !== null) this.#watch.drop(pidfd)

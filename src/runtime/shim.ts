@@ -245,7 +245,11 @@ export class Shim {
   }
 
   #receive (packet: ShimPacket, pidfd: number | null): void {
-    if (this.#streams.receive(packet) || this.processes.receive(packet, pidfd)) return
+    if (this.#streams.receive(packet)) {
+      this.#watch.drop(pidfd ?? undefined)
+      return
+    }
+    if (this.processes.receive(packet, pidfd)) return
     if (pidfd !== null) this.#adopt(pidfd)
     if (packet.pid > 0) this.initPid = packet.pid
     if (packet.type === packetType.hello) {

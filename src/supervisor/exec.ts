@@ -82,10 +82,11 @@ export class ExecTask extends Task<Process> {
     failpoint('exec.recorded')
     const handle = process.handle = shim.processes.take(process.id)
     const files = (kind: string): string => join(container.runDir, `exec-${handle.slot}.${kind}`)
-    await writeWhole(files('json'), JSON.stringify(process.spec))
     const window = windowOf(process.spec) ?? { width: 80, height: 24 }
     let result: RuntimeResult
     try {
+      // Where init ends meanwhile, the directory goes with its run.
+      await writeWhole(files('json'), JSON.stringify(process.spec))
       result = await supervisor.runtimeCall(this, 'runtime exec', async (got) => {
         // It may have waited for its place.
         mayExec(container)
