@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { crc32 } from 'node:zlib'
-import { mapFile } from '../native/index.ts'
+import { mapFile, writeRecord } from '../native/index.ts'
 import type { Append, LaneRows } from './journal-protocol.ts'
 
 /**
@@ -87,11 +87,8 @@ export class Lane {
     let at = begin
     for (const [index, row] of rows.entries()) {
       const payload = JSON.stringify({ epoch, base: this.#base, seq: first + index, row } satisfies Record)
-      const length = Buffer.byteLength(payload)
-      if (at + prefixBytes + length > memory.length) return false
-      memory.writeUInt32LE(0, at)
-      memory.write(payload, at + prefixBytes)
-      memory.writeUInt32LE(crc32(memory.subarray(at + prefixBytes, at + prefixBytes + length)), at + 4)
+      const length = writeRecord(memory, at, payload)
+      if (length === 0) return false
       lengths.push([at, length])
       at += prefixBytes + length
     }

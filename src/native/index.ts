@@ -51,6 +51,7 @@ export type FileTexts = { texts: (string | null)[], at: number }
 
 type Addon = {
   mapFile: (path: string, bytes: number) => ArrayBuffer
+  writeRecord: (memory: Uint8Array, at: number, text: string) => number
   releaseMemory: () => void
   Fanout: new (deliver: (notices: Uint32Array) => void) => NativeFanout
   Monitor: new (deliver: (numbers: Float64Array, packets: Uint8Array) => void) => NativeMonitor
@@ -212,6 +213,14 @@ export function readFiles (paths: string[], limit: number): Promise<FileTexts> {
  */
 export function mapFile (path: string, bytes: number): ArrayBuffer {
   return addon.mapFile(path, bytes)
+}
+
+/**
+ * Writes a record of the lane (events/lane.ts) but for its length, in one call: 4 bytes of zeros for that, the CRC-32 of the text, and the text.
+ * Returns how many bytes the text has; 0 when there was no room for it.
+ */
+export function writeRecord (memory: Uint8Array, at: number, text: string): number {
+  return addon.writeRecord(memory, at, text)
 }
 
 /**

@@ -1,28 +1,24 @@
 import { LongshoreError } from '../errors.ts'
 import { failpoint } from '../failpoints.ts'
-import type { ExitView } from '../schemas/index.ts'
 import type { Container } from '../runtime/container.ts'
-import type { Process } from '../runtime/process.ts'
 import { removeTree } from '../runtime/files.ts'
-import { endExecs } from './exec-exit.ts'
-import { endHealth } from './health.ts'
 import { killAll, killInit, stopped } from './kill.ts'
-import { tellOom } from './oom.ts'
 import { isLive } from '../runtime/states.ts'
-import { adoptRestart, restartAfter, standDown, tellRestart } from './restart.ts'
+import { standDown } from './restart.ts'
 import type { Supervisor } from './supervisor.ts'
 import { Task, type TaskContext } from './task.ts'
-import { beginDelete, tearDown } from './teardown.ts'
+import { tearDown } from './teardown.ts'
 
 export type DeleteInput = {
   containerId: string
   /** only this run; without it, whichever is current */
   runId?: string
-  process?: Process
-  /** how the run ended, to be told before it is torn down */
-  exit?: ExitView
-  /** torn down without a StateExit: a failed start, or a run whose exit was told before */
+  /** only the run is torn down, of which nothing is left to be told */
   noEvent?: boolean
+  /** its exit has just been told: a container that removes itself goes */
+  ended?: boolean
+  /** of deletableAtOnce() */
+  atOnce?: boolean
   /** one that is not listed, since nobody was told of it yet */
   container?: Container
   /** remove the container too, not only its run */
@@ -37,7 +33,7 @@ export type DeleteInput = {
 const killLimit = 20
 
 /**
- * The one owner of `runtime delete`: tells the exit, tears the run down, and removes the container when asked
+ * The one owner of `runtime delete`: tears the run down, and removes the container when asked
  * (or when it removes itself). Each step is skipped when it was done before, so it can be repeated.
  */
 export class DeleteTask extends Task<void> {
@@ -50,7 +46,7 @@ export class DeleteTask extends Task<void> {
   constructor (input: DeleteInput, context?: TaskContext) {
     super(input.containerId, context)
     this.#input = input
-    this.internal = input.exit !== undefined || input.noEvent === true
+    this.internal = input.noEvent === true
     // A forced one waits for the exit, whose task comes through the container's lane: it must not hold the lane.
     this.lane = input.force === true ? 'free' : 'container'
   }
@@ -60,20 +56,18 @@ export class DeleteTask extends Task<void> {
   }
 
   async execute (supervisor: Supervisor): Promise<void> {
-    const { containerId, runId, exit, process: ended, remove, force } = this.#input
+    const { containerId, runId, ended, atOnce, remove, force } = this.#input
     if (force === true) {
       await this.#killAndRemove(supervisor)
       return
     }
     const container = this.#input.container ?? supervisor.find(containerId)
     if (runId !== undefined && container.run?.runId !== runId) return
-    const begun = exit === undefined ? undefined : beginDelete(supervisor, this, container)
-    if (exit !== undefined) await this.#tell(supervisor, container, ended, exit)
     if (remove === true) container.mayMove('remove')
-    const gone = remove === true || (exit !== undefined && container.autoRemove)
+    const gone = remove === true || (ended === true && container.autoRemove)
     const began = process.hrtime.bigint()
     try {
-      await tearDown(supervisor, this, container, begun)
+      await tearDown(supervisor, this, container, atOnce)
     } catch (error) {
       supervisor.log.error({ err: error, container: container.id }, 'the run could not be torn down; deleting the container tries again')
       if (remove === true) throw error
@@ -119,33 +113,6 @@ export class DeleteTask extends Task<void> {
         throw new LongshoreError('timeout', `container ${container.id} did not end within ${killLimit} s of SIGKILL`, { extra: { step: this.step, taskId: this.id } })
       }
     }
-  }
-
-  async #tell (supervisor: Supervisor, container: Container, ended: Process | undefined, exit: ExitView): Promise<void> {
-    const init = ended ?? container.init
-    const { run } = container
-    if (init === undefined || run === null || run.exit !== null) return
-    await endExecs(supervisor, this, container)
-    this.step = 'writing the journal'
-    const kills = init.ended?.oomKills
-    if (kills != null) await tellOom(supervisor, container, run.runId, kills)
-    const restart = restartAfter(container, exit)
-    await supervisor.publish(container, 'StateExit', {
-      task: this.#shown,
-      process: init,
-      exit,
-      apply: () => {
-        container.move('exit')
-        endHealth(supervisor, container)
-        init.status = run.phase = 'stopped'
-        init.exit = run.exit = exit
-        adoptRestart(supervisor, container, restart)
-        container.changed('stopped')
-      }
-    })
-    failpoint('exit.told')
-    container.shim?.acknowledge()
-    await tellRestart(supervisor, container, restart, this.#shown)
   }
 }
 

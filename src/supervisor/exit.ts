@@ -3,12 +3,18 @@ import type { Container } from '../runtime/container.ts'
 import { nowNs } from '../native/index.ts'
 import { exitView, type ExitFacts } from '../runtime/exit.ts'
 import type { Process } from '../runtime/process.ts'
+import type { ExitView } from '../schemas/index.ts'
 import { causeOf } from './cause.ts'
 import { DeleteTask } from './delete.ts'
+import { endExecs } from './exec-exit.ts'
 import { readExitRecord } from './exit-record.ts'
+import { endHealth } from './health.ts'
 import { killAll, killInit } from './kill.ts'
+import { tellOom } from './oom.ts'
+import { adoptRestart, restartAfter, tellRestart } from './restart.ts'
 import type { Supervisor } from './supervisor.ts'
 import { Task, type TaskContext } from './task.ts'
+import { deletableAtOnce } from './teardown.ts'
 
 /** Init has ended: its exit is told, and the run is torn down. */
 export class ExitTask extends Task<void> {
@@ -28,11 +34,39 @@ export class ExitTask extends Task<void> {
     // Identity is the run: the exit of an earlier one must not end a later one of the same name.
     if (container?.run?.runId !== this.#runId || this.#process.ended === undefined || this.#process.exit !== null) return
     failpoint('exit.seen')
-    const began = process.hrtime.bigint()
-    const common = { containerId: container.id, runId: this.#runId, process: this.#process, exit: exitView(this.#process.ended), within: this }
-    await new DeleteTask({ ...common, noEvent: false }).execute(supervisor)
-    supervisor.options.observe('exit', Number(process.hrtime.bigint() - began) / 1e9)
+    const began = performance.now()
+    const atOnce = deletableAtOnce(container)
+    await tellExit(supervisor, this, container, this.#process, exitView(this.#process.ended))
+    await new DeleteTask({ containerId: container.id, runId: this.#runId, noEvent: true, ended: true, atOnce, within: this }).execute(supervisor)
+    supervisor.options.observe('exit', (performance.now() - began) / 1000)
   }
+}
+
+/** Whoever follows the events waits for this: all else that an end brings comes behind it. */
+async function tellExit (supervisor: Supervisor, task: Task<unknown>, container: Container, init: Process, exit: ExitView): Promise<void> {
+  const { run } = container
+  if (run === null || run.exit !== null) return
+  if (container.processes.size > 1 || container.starting.size > 0) await endExecs(supervisor, task, container)
+  task.step = 'writing the journal'
+  const kills = init.ended?.oomKills
+  if (kills != null && kills > container.oomTold) await tellOom(supervisor, container, run.runId, kills)
+  const restart = restartAfter(container, exit)
+  await supervisor.publish(container, 'StateExit', {
+    task,
+    process: init,
+    exit,
+    apply: () => {
+      container.move('exit')
+      endHealth(supervisor, container)
+      init.status = run.phase = 'stopped'
+      init.exit = run.exit = exit
+      adoptRestart(supervisor, container, restart)
+      container.changed('stopped')
+    }
+  })
+  failpoint('exit.told')
+  container.shim?.acknowledge()
+  if (restart !== undefined) await tellRestart(supervisor, container, restart, task)
 }
 
 /** seconds that a shim has to tell of an exit that init's pidfd has shown */

@@ -18,15 +18,12 @@ const quitLimit = 2
 const known = new Set(['runc', 'crun'])
 
 /**
- * The runtime's delete of a run whose init was seen to end, beside the telling of that: it takes tens of milliseconds, which
- * nobody has to wait for then. Only where nothing else has to be done before it (no process can be left, and the group's count
- * of OOM kills has been read), and for a run that is told of as running. Resolves with whether the run is gone; never rejects.
+ * Whether the runtime's delete may follow on the telling of an exit in the same turn of the loop: no process can be left, the group's count
+ * of OOM kills has been read, the run is told of as running, and the runtime is one that refuses what lives. To be asked before the telling.
  */
-export function beginDelete (supervisor: Supervisor, task: Task<unknown>, container: Container): Promise<boolean> | undefined {
-  const { run, shim, init, status, ownPids } = container
-  if (run === null || shim === undefined || shim.exit === undefined || shim.gone || init?.ended?.oomKills == null) return undefined
-  if (status !== 'running' || !ownPids || !known.has(basename(run.runtimePath))) return undefined
-  return deleteByShim(supervisor, task, container, shim, false)
+export function deletableAtOnce ({ run, shim, init, status, ownPids }: Container): boolean {
+  return run !== null && shim?.exit !== undefined && !shim.gone && init?.ended?.oomKills != null &&
+    status === 'running' && ownPids && known.has(basename(run.runtimePath))
 }
 
 async function deleteByShim (supervisor: Supervisor, task: Task<unknown>, container: Container, shim: Shim, force: boolean): Promise<boolean> {
@@ -42,14 +39,14 @@ async function deleteByShim (supervisor: Supervisor, task: Task<unknown>, contai
   }
 }
 
-/** Ends whatever is left of the current run: processes, the runtime's state, the shim, the state directory. What was done before is skipped. `begun`: of beginDelete(). */
-export async function tearDown (supervisor: Supervisor, task: Task<unknown>, container: Container, begun?: Promise<boolean>): Promise<void> {
+/** Ends whatever is left of the current run: processes, the runtime's state, the shim, the state directory. What was done before is skipped. `atOnce`: of deletableAtOnce(). */
+export async function tearDown (supervisor: Supervisor, task: Task<unknown>, container: Container, atOnce = false): Promise<void> {
   const { run, shim } = container
   if (run === null || run.tornDown) return
   // Processes that outlived init (a pid namespace shared with the host) are not for the runtime to find.
-  if (begun === undefined && run.exit !== null && run.cgroup !== null && (await processesOf(run.cgroup)).length > 0) await killAll(supervisor, container)
+  if (!atOnce && run.exit !== null && run.cgroup !== null && (await processesOf(run.cgroup)).length > 0) await killAll(supervisor, container)
   const force = run.exit === null || run.exit.reason === 'start-failed'
-  const done = begun !== undefined ? await begun : shim !== undefined && !shim.gone && await deleteByShim(supervisor, task, container, shim, force)
+  const done = shim !== undefined && !shim.gone && await deleteByShim(supervisor, task, container, shim, force)
   if (!done) await deleteDirectly(supervisor, task, container)
   failpoint('teardown.deleted')
   if (run.cgroup !== null && run.exit === null) await killAll(supervisor, container)

@@ -28,9 +28,9 @@ const duringExec = ['exec.forking', 'exec.forked', 'exec.child', 'exec.ended', '
 const duringExit: Record<string, Expected> = {
   'exit.reaped': { exit: byKernel },
   'exit.drained': { exit: byKernel },
-  'exit.written': { exit: byKernel },
-  'exit.recorded': { exit: known },
   'exit.told': { exit: known },
+  'exit.written': { exit: known },
+  'exit.recorded': { exit: known },
   'ack.heard': { exit: known },
   'ack.done': { exit: known },
   'delete.forking': { exit: known },
@@ -45,9 +45,9 @@ const execKnown = { reason: 'exited', status: 3 }
 const duringExecExit: Record<string, Expected> = {
   'exec-exit.reaped': { exit: lost, execExit: execByKernel },
   'exec-exit.drained': { exit: lost, execExit: execByKernel },
-  'exec-exit.written': { exit: lost, execExit: execByKernel },
-  'exec-exit.recorded': { exit: lost, execExit: execKnown },
-  'exec-exit.told': { exit: lost, execExit: execKnown }
+  'exec-exit.told': { exit: lost, execExit: execKnown },
+  'exec-exit.written': { exit: lost, execExit: execKnown },
+  'exec-exit.recorded': { exit: lost, execExit: execKnown }
 }
 const atOnce = 6
 
@@ -130,12 +130,12 @@ t.test('without one, and as the next one comes', async (t) => {
   const run = new ShimFailpoints(daemon, process.pid * 10 + 1)
   await run.begin()
   const unseen = { reason: 'monitor-lost', status: null, outputComplete: false }
-  const exits: Record<string, Expected> = { 'exit.reaped': { exit: unseen }, 'exit.drained': { exit: unseen }, 'exit.written': { exit: unseen }, 'exit.recorded': { exit: known }, 'exit.told': { exit: known } }
+  const exits: Record<string, Expected> = { 'exit.reaped': { exit: unseen }, 'exit.drained': { exit: unseen }, 'exit.told': { exit: unseen }, 'exit.written': { exit: unseen }, 'exit.recorded': { exit: known } }
   const execExits: Record<string, Expected> = {
     'exec-exit.reaped': { exit: lost, execExit: unseen },
+    'exec-exit.told': { exit: lost, execExit: unseen },
     'exec-exit.written': { exit: lost, execExit: unseen },
-    'exec-exit.recorded': { exit: lost, execExit: execKnown },
-    'exec-exit.told': { exit: lost, execExit: execKnown }
+    'exec-exit.recorded': { exit: lost, execExit: execKnown }
   }
   const reconnections: Record<string, Expected> = { 'connect.accepted': { exit: lost }, 'connect.greeted': { exit: lost } }
   const all = [...Object.keys(exits), ...Object.keys(execExits), ...Object.keys(reconnections)]

@@ -71,6 +71,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("Monitor", Monitor::Define(env));
   exports.Set("Fanout", Fanout::Define(env));
   exports.Set("mapFile", Napi::Function::New<MapFile>(env));
+  exports.Set("writeRecord", Napi::Function::New<WriteRecord>(env));
   exports.Set("lock", Napi::Function::New<Lock>(env));
   exports.Set("unlock", Napi::Function::New<Unlock>(env));
   exports.Set("notify", Napi::Function::New<Notify>(env));

@@ -126,13 +126,14 @@ Napi::Function Monitor::Define(Napi::Env env) {
                       InstanceMethod<&Monitor::Close>("close"), InstanceAccessor<&Monitor::Size>("size")});
 }
 
-// The set's descriptor and the timer of its looks, in libuv's hands. Outlives its monitor until libuv has closed both.
+// The set's descriptor and the timers of its looks and of its patience, in libuv's hands. Outlives its monitor until libuv has closed them.
 struct LoopWatch {
   uv_poll_t poll;
   uv_timer_t timer;
+  uv_timer_t patience;
   Monitor* monitor;
   napi_async_cleanup_hook_handle hook = nullptr;
-  int open = 2;
+  int open = 3;
 
   // 0 or an errno.
   static int Open(napi_env env, Monitor* monitor, LoopWatch** opened) {
@@ -140,11 +141,12 @@ struct LoopWatch {
     if (napi_get_uv_event_loop(env, &loop) != napi_ok) return ECANCELED;
     auto watch = std::make_unique<LoopWatch>();
     watch->monitor = monitor;
-    // Neither can fail for a descriptor that epoll takes, but for want of memory.
+    // None can fail for a descriptor that epoll takes, but for want of memory.
     int error = uv_poll_init(loop, &watch->poll, monitor->set_->descriptor());
     if (error != 0) return -error;
     error = uv_timer_init(loop, &watch->timer);
-    watch->poll.data = watch->timer.data = watch.get();
+    if (error == 0) error = uv_timer_init(loop, &watch->patience);
+    watch->poll.data = watch->timer.data = watch->patience.data = watch.get();
     *opened = watch.release();
     if (error == 0) error = uv_poll_start(&(*opened)->poll, UV_READABLE, OnReadable);
     // A worker's or the process's end: the environment waits until libuv has let go.
@@ -163,6 +165,7 @@ struct LoopWatch {
     };
     uv_close(reinterpret_cast<uv_handle_t*>(&poll), closed);
     uv_close(reinterpret_cast<uv_handle_t*>(&timer), closed);
+    uv_close(reinterpret_cast<uv_handle_t*>(&patience), closed);
   }
 
   // Descriptors in the set never make its own fail, so the status is of no interest; what is there is read.
@@ -171,8 +174,12 @@ struct LoopWatch {
     auto* watch = static_cast<LoopWatch*>(poll->data);
     watch->monitor->set_->Read(&batch);
     watch->Schedule(watch->monitor->set_->looking());
+    watch->SchedulePatience(watch->monitor->set_->patience());
     watch->monitor->Deliver(batch);
   }
+
+  // What it lets be read makes the set's descriptor readable.
+  static void OnPatienceEnd(uv_timer_t* timer) { static_cast<LoopWatch*>(timer->data)->monitor->set_->EndPatience(); }
 
   static void OnTime(uv_timer_t* timer) {
     std::vector<Notice> batch;
@@ -184,6 +191,10 @@ struct LoopWatch {
   void Schedule(uint64_t milliseconds) {
     // Fails only for a timer that is being closed.
     if (milliseconds != 0 && uv_is_active(reinterpret_cast<uv_handle_t*>(&timer)) == 0) (void)uv_timer_start(&timer, OnTime, milliseconds, 0);
+  }
+
+  void SchedulePatience(uint64_t milliseconds) {
+    if (milliseconds != 0 && uv_is_active(reinterpret_cast<uv_handle_t*>(&patience)) == 0) (void)uv_timer_start(&patience, OnPatienceEnd, milliseconds, 0);
   }
 
   static void OnEnvironmentEnd(napi_async_cleanup_hook_handle, void* data) {

@@ -118,6 +118,30 @@ bool WatchSet::AwaitReaped(uint32_t token, const Entry* entry) {
   return epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, entry->fd.get(), &event) == 0;
 }
 
+// The end of a shim's process is seen at the same moment as by the shim, which tells more of it and soon. Handing it on at once
+// would only be in the way of that; it is read again when the shim is late, or lost.
+bool WatchSet::PutAside(uint32_t token, Entry* entry) {
+  const auto teller = entries_.find(entry->teller);
+  entry->teller = 0;
+  if (teller == entries_.end() || !teller->second.watched) return false;
+  Unwatch(entry);
+  aside_.push_back(token);
+  return true;
+}
+
+void WatchSet::EndPatience() {
+  for (const uint32_t token : aside_) {
+    const auto found = entries_.find(token);
+    if (found == entries_.end()) continue;
+    epoll_event event{};
+    event.events = EPOLLIN;
+    event.data.u64 = token;
+    // Fails only for want of memory: then it is told by nobody but its shim, whose own end is seen too.
+    found->second.watched = epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, found->second.fd.get(), &event) == 0;
+  }
+  aside_.clear();
+}
+
 void WatchSet::Drop(uint32_t token) {
   const auto found = entries_.find(token);
   if (found == entries_.end()) return;
@@ -128,6 +152,7 @@ void WatchSet::Drop(uint32_t token) {
 void WatchSet::Close() {
   closed_ = true;
   entries_.clear();
+  aside_.clear();
   looking_.clear();
 }
 
@@ -192,13 +217,13 @@ void WatchSet::ReadOne(uint32_t token, uint32_t events, std::vector<Notice>* bat
       // A hang-up without anything left to read, which a pending error can hide from recv.
       Entry& again = entries_.at(token);
       if (again.watched && batch->size() == before && (events & (EPOLLHUP | EPOLLERR)) != 0) {
-        Unwatch(&again);
-        batch->push_back({Notice::Type::kHangup, token, {}, 0, std::nullopt, 0, true});
+        Hangup(&again, token, batch);
       }
       return;
     }
     case Kind::kChild:
     case Kind::kProcess: {
+      if (PutAside(token, entry)) return;
       Notice notice{Notice::Type::kExit, token, {}, 0, StatusOf(entry->fd.get(), entry->kind == Kind::kChild), 0, true};
       notice.final = notice.status.has_value() || (events & EPOLLHUP) != 0 || !AwaitReaped(token, entry);
       if (notice.final) Unwatch(entry);
@@ -236,6 +261,12 @@ bool WatchSet::LookAtCount(uint32_t token, Entry* entry, int fd, std::vector<Not
   return true;
 }
 
+void WatchSet::Hangup(Entry* entry, uint32_t token, std::vector<Notice>* batch) {
+  Unwatch(entry);
+  batch->push_back({Notice::Type::kHangup, token, {}, 0, std::nullopt, 0, true});
+  EndPatience();
+}
+
 void WatchSet::ReadConnection(uint32_t token, Entry* entry, std::vector<Notice>* batch) {
   const int fd = entry->fd.get();
   for (int i = 0; i < kPacketsAtOnce; i++) {
@@ -253,8 +284,7 @@ void WatchSet::ReadConnection(uint32_t token, Entry* entry, std::vector<Notice>*
     } while (length < 0 && errno == EINTR);
     if (length < 0 && errno == EAGAIN) return;
     if (length <= 0) {
-      Unwatch(&entries_.at(token));
-      batch->push_back({Notice::Type::kHangup, token, {}, 0, std::nullopt, 0, true});
+      Hangup(&entries_.at(token), token, batch);
       return;
     }
     Notice notice{Notice::Type::kPacket, token, std::vector<uint8_t>(bytes, bytes + length), 0, std::nullopt, 0, true};
@@ -266,7 +296,9 @@ void WatchSet::ReadConnection(uint32_t token, Entry* entry, std::vector<Notice>*
         std::memcpy(&received, CMSG_DATA(header) + k * sizeof received, sizeof received);
         UniqueFd owned(received);
         // Adding may move the entries: `entry` is not used after this.
-        if (notice.pidfd == 0) notice.pidfd = Add(Kind::kProcess, std::move(owned), UniqueFd());
+        if (notice.pidfd != 0) continue;
+        notice.pidfd = Add(Kind::kProcess, std::move(owned), UniqueFd());
+        if (notice.pidfd != 0) entries_.at(notice.pidfd).teller = token;
       }
     }
     batch->push_back(std::move(notice));

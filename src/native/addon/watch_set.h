@@ -46,6 +46,10 @@ class WatchSet {
   uint64_t Look(std::vector<Notice>* batch);
   uint64_t looking() const { return looking_.empty() ? 0 : kLookMilliseconds; }
 
+  // Ends that the shims have not told of meanwhile are read again; how long until they are when there are any, 0 for none.
+  void EndPatience();
+  uint64_t patience() const { return aside_.empty() ? 0 : kPatienceMilliseconds; }
+
   // The set's own descriptor, readable while anything in it is.
   int descriptor() const { return epoll_.get(); }
 
@@ -56,22 +60,28 @@ class WatchSet {
     UniqueFd extra;  // v1: memory.oom_control, to read the count from
     bool watched = true;
     uint64_t told = 0;
+    uint32_t teller = 0;  // process: the connection of the shim that is going to tell of its end
     int looks = 0;  // v1: how often the count is still to be looked at
   };
 
+  // A shim tells of an end within a millisecond.
+  static constexpr uint64_t kPatienceMilliseconds = 100;
   // A killed process may take a while to be counted: a second in all.
   static constexpr uint64_t kLookMilliseconds = 5;
   static constexpr int kLooks = 200;
 
   void ReadOne(uint32_t token, uint32_t events, std::vector<Notice>* batch);
+  void Hangup(Entry* entry, uint32_t token, std::vector<Notice>* batch);
   void ReadConnection(uint32_t token, Entry* entry, std::vector<Notice>* batch);
   bool LookAtCount(uint32_t token, Entry* entry, int fd, std::vector<Notice>* batch);
   void Unwatch(Entry* entry);
+  bool PutAside(uint32_t token, Entry* entry);
   bool AwaitReaped(uint32_t token, const Entry* entry);
 
   UniqueFd epoll_;
   bool closed_ = false;
   uint32_t next_ = 1;
   std::unordered_map<uint32_t, Entry> entries_;
+  std::vector<uint32_t> aside_;    // processes that have ended, of which their shims are expected to tell
   std::vector<uint32_t> looking_;  // v1 groups whose count is expected to go up
 };

@@ -67,10 +67,12 @@ static void process_ended(struct process *process, int status, int64_t time_ns) 
   if (ending->oom_known) ending->oom_kills -= process->oom_before < ending->oom_kills ? process->oom_before : ending->oom_kills;
   claim_kill(process);
   failpoint(process == init ? "exit" : "exec-exit", "drained");
-  process->recorded = record_write(process) == 0;
-  failpoint(process == init ? "exit" : "exec-exit", "recorded");
+  /* A daemon that is there hears of it first: it writes the exit into its journal before it tells anybody, and when both it and the
+   * shim die before either has written, nobody has been told. The packet lies in the daemon's socket from now on, also without the shim. */
   tell_ending(process);
   failpoint(process == init ? "exit" : "exec-exit", "told");
+  process->recorded = record_write(process) == 0;
+  failpoint(process == init ? "exit" : "exec-exit", "recorded");
   /* It cannot be let go any more; the runtime has the words for that. */
   if (process == init && start_pending()) start_give_up();
 }
