@@ -42,14 +42,18 @@ export class Ahead {
     return this.#rows.length
   }
 
-  /** Takes events that may be told at once; false when they have to be committed first. */
+  /** Takes events that may be told at once, and then follow(); false when they have to be committed first. */
   take (epoch: string, first: number, rows: Append[]): boolean {
     if (!this.once.allows(rows) || !this.#options.lane.append(epoch, first, rows)) return false
     this.once.note(rows)
     if (this.#rows.length === 0) this.#first = first
     this.#rows.push(...rows)
-    this.#timer ??= setTimeout(() => { void this.flush() }, gather)
     return true
+  }
+
+  /** What was taken goes into the database soon; to be called when it has been told. */
+  follow (): void {
+    this.#timer ??= setTimeout(() => { void this.flush() }, gather)
   }
 
   /** Resolves when all of it is in the database, or there is nobody left to try. */

@@ -208,6 +208,7 @@ export class Journal extends JournalReads implements Bounds {
     if (this.#ahead?.take(epoch, first, batch.map(({ row }) => row)) !== true) return false
     failpoint('journal.committed')
     this.#tell(batch, epoch, first)
+    this.#ahead.follow()
     return true
   }
 

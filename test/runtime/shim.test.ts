@@ -40,6 +40,36 @@ t.test('an exit is on disk, and is told until it was acknowledged', async (t) =>
   t.equal(await Shim.connect(watch, runDir), undefined, 'nobody listens any more')
 })
 
+t.test("the end of init is the shim's to tell; of one that is stopped or lost init's pidfd tells", async (t) => {
+  for (const fate of ['well', 'stopped', 'lost'] as const) {
+    const { spawn } = await house(t, 'exec sleep 1000')
+    const { shim, created } = await spawn()
+    const { pid } = await created
+    const told: string[] = []
+    const shown = new Promise<void>((resolve) => {
+      shim.onInitEnded = () => {
+        told.push('pidfd')
+        resolve()
+      }
+    })
+    const heard = new Promise<void>((resolve) => {
+      shim.onExit = () => {
+        told.push('shim')
+        resolve()
+      }
+    })
+    if (fate !== 'well') process.kill(shim.pid, 'SIGSTOP')
+    process.kill(pid, 'SIGKILL')
+    if (fate === 'lost') process.kill(shim.pid, 'SIGKILL')
+    if (fate !== 'well') await shown
+    if (fate === 'stopped') process.kill(shim.pid, 'SIGCONT')
+    if (fate !== 'lost') await heard
+    t.same(told, { well: ['shim'], stopped: ['pidfd', 'shim'], lost: ['pidfd'] }[fate], fate)
+    if (fate === 'lost') await shim.ended
+    else await finish(shim)
+  }
+})
+
 t.test('started, ended before the start has returned, deleted', async (t) => {
   const { directory, mode, outDir, spawn } = await house(t, `exec ${process.execPath} -e 'require("fs").readFileSync(process.argv[1]); process.exit(41)' "$(dirname "$0")/go"`)
   await promisify(execFile)('mkfifo', [join(mode, 'go')])
