@@ -22,7 +22,7 @@ type Waiting = { row: Append, committed: ((id: string) => void) | undefined, res
  */
 export class Journal extends JournalReads implements Bounds {
   readonly options: JournalOptions
-  /** called with each committed batch, in the turn in which its `committed` callbacks ran */
+  /** called with each committed batch, in the turn in which its `committed` callbacks run, before them */
   onCommitted: (entries: Entry[]) => void = () => {}
   /** called when the journal was set aside in mid-life: a new history has begun, and no position holds any more */
   onRenewed: () => void = () => {}
@@ -281,17 +281,18 @@ export class Journal extends JournalReads implements Bounds {
     const entries = batch.map(({ row }, index) => new Entry(epoch, first + index, row.type, row.containerId, row.labels, row.body))
     this.#head = first + batch.length - 1
     this.#kept.grew(batch.length)
+    // Readers first, who are why this is in a hurry: nobody can ask for the state before the turn is over.
+    try {
+      this.onCommitted(entries)
+    } catch (error) {
+      this.options.log.error({ err: error }, 'the readers could not be told of events')
+    }
     for (const [index, { committed }] of batch.entries()) {
       try {
         committed?.(`${epoch}:${first + index}`)
       } catch (error) {
         this.options.log.error({ err: error, event: entries[index]?.json }, 'the state could not follow an event')
       }
-    }
-    try {
-      this.onCommitted(entries)
-    } catch (error) {
-      this.options.log.error({ err: error }, 'the readers could not be told of events')
     }
     for (const [index, { resolve }] of batch.entries()) resolve(`${epoch}:${first + index}`)
   }
