@@ -173,9 +173,8 @@ export class Journal extends JournalReads implements Bounds {
   }
 
   /**
-   * Appends an event, and the exit it tells in the same transaction. Resolves with its id once it is committed;
-   * `committed` runs before that, in order, in the turn in which readers are told. Rejects when the store has such an
-   * event of this run already (a second exit, start, create or delete), and when the journal is closed.
+   * Appends an event, and the exit it tells in the same transaction. Resolves with its id once it is committed; `committed` runs before that, in
+   * order, in the turn in which readers are told. Rejects when the store has such an event already (a second exit, start, create or delete of a run), and when the journal is closed.
    */
   async append (event: NewEvent, committed?: (id: string) => void, exit?: ExitRow, ns?: bigint): Promise<string> {
     if (this.#closed) throw new Error('the journal is closed')
@@ -276,12 +275,11 @@ export class Journal extends JournalReads implements Bounds {
     return true
   }
 
-  /** One turn of the loop for all of it: who sees the state sees the event, and the other way round. */
+  /** One turn of the loop for all of it: who sees the state sees the event, and the other way round. Readers first: they are why this is in a hurry. */
   #tell (batch: Waiting[], epoch: string, first: number): void {
     const entries = batch.map(({ row }, index) => new Entry(epoch, first + index, row.type, row.containerId, row.labels, row.body))
     this.#head = first + batch.length - 1
     this.#kept.grew(batch.length)
-    // Readers first, who are why this is in a hurry: nobody can ask for the state before the turn is over.
     try {
       this.onCommitted(entries)
     } catch (error) {

@@ -77,7 +77,7 @@ t.test('state and stream change in one turn, in order, and only when the event i
     journal.append(event(), changed('a')).then(() => seen.push('resolved')),
     journal.append(event(), (id) => { changed('b')(id); throw new Error('a mistake of the state') })
   ])
-  t.same(seen, ['a 1', 'b 2', 'told 1,2', 'later', 'resolved'])
+  t.same(seen, ['told 1,2', 'a 1', 'b 2', 'later', 'resolved'])
   t.match((journal.options.log as TestLog).lines, [{ level: 'error', message: 'the state could not follow an event' }])
 })
 
