@@ -26,7 +26,7 @@ async function during (what: string, work: () => Promise<string>): Promise<numbe
 
 async function delay (): Promise<string> {
   const { text } = await daemon.get('/metrics')
-  return /^nodejs_eventloop_lag_max_seconds (\S+)/m.exec(text)?.[1] ?? '?'
+  return /^longshore_loop_longest_turn_seconds (\S+)/m.exec(text)?.[1] ?? '?'
 }
 
 try {

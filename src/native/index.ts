@@ -53,6 +53,7 @@ type Addon = {
   mapFile: (path: string, bytes: number) => ArrayBuffer
   writeRecord: (memory: Uint8Array, at: number, text: string) => number
   releaseMemory: () => void
+  loopTurns: () => Float64Array
   Fanout: new (deliver: (notices: Uint32Array) => void) => NativeFanout
   Monitor: new (deliver: (numbers: Float64Array, packets: Uint8Array) => void) => NativeMonitor
   lock: (path: string) => number
@@ -175,6 +176,15 @@ export class Monitor {
 /** Steps on files in one errand of the thread pool; src/runtime/files.ts has their types. A result for each step. */
 export async function fileSteps (steps: readonly object[]): Promise<(string | boolean | undefined)[]> {
   return await addon.fileSteps(steps)
+}
+
+/**
+ * The turns of this thread's event loop since the first call: how many, how many of more than 5 ms, and the longest (in seconds)
+ * since the last call. The wait for something to do is no part of a turn; nothing is woken up for the measuring.
+ */
+export function loopTurns (): { turns: number, long: number, longest: number } {
+  const [turns = 0, long = 0, nanoseconds = 0] = addon.loopTurns()
+  return { turns, long, longest: nanoseconds / 1e9 }
 }
 
 /** Takes a lock that lasts as long as the process at most; throws EWOULDBLOCK when another one has it. Returns the way to give it back. */

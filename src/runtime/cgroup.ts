@@ -74,8 +74,14 @@ export async function cgroupOf (pid: number, mounts: CgroupMounts): Promise<Cont
 
 /** Every process of the container, in its sub-groups too; empty when the group is gone. */
 export async function processesOf (cgroup: ContainerCgroup): Promise<number[]> {
-  const [lines] = await fileSteps([{ op: 'gather', path: cgroup.procs, name: 'cgroup.procs' }])
-  return lines === undefined ? [] : lines.split('\n').filter((line) => line !== '' && line !== '0').map(Number)
+  const [processes = []] = await processesOfEach([cgroup])
+  return processes
+}
+
+/** The same of several, in one errand of the thread pool. */
+export async function processesOfEach (cgroups: ContainerCgroup[]): Promise<number[][]> {
+  const texts = await fileSteps(cgroups.map(({ procs }) => ({ op: 'gather' as const, path: procs, name: 'cgroup.procs' })))
+  return texts.map((lines) => (lines === undefined ? [] : lines.split('\n').filter((line) => line !== '' && line !== '0').map(Number)))
 }
 
 /** The kernel's count of OOM kills in the container's group; undefined where it does not tell, or the group is gone. */

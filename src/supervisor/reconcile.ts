@@ -1,4 +1,4 @@
-import { processesOf } from '../runtime/cgroup.ts'
+import { processesOfEach, type ContainerCgroup } from '../runtime/cgroup.ts'
 import type { Container } from '../runtime/container.ts'
 import { isLive } from '../runtime/states.ts'
 import { DeleteTask } from './delete.ts'
@@ -6,7 +6,8 @@ import { exitSeen, watchRun } from './exit.ts'
 import { readExitRecord } from './exit-record.ts'
 import type { Supervisor } from './supervisor.ts'
 
-const atOnce = 16
+/** containers whose groups are read in one errand: a daemon at rest is woken up as seldom as can be */
+const atOnce = 64
 /** rounds between tries to tear a run down, doubled from the first to the last */
 const lastPause = 32
 
@@ -41,11 +42,8 @@ export class Reconciler {
     this.#busy = true
     try {
       const suspects = new Set<string>()
-      const left = this.#supervisor.containers.values()
-      const worker = async (): Promise<void> => {
-        for (const container of left) await this.#look(container, suspects)
-      }
-      await Promise.all(Array.from({ length: atOnce }, worker))
+      const all = [...this.#supervisor.containers.values()]
+      for (let at = 0; at < all.length; at += atOnce) await this.#look(all.slice(at, at + atOnce), suspects)
       this.#suspects = suspects
       for (const runId of this.#retries.keys()) if (!suspects.has(runId)) this.#retries.delete(runId)
     } finally {
@@ -53,17 +51,22 @@ export class Reconciler {
     }
   }
 
-  async #look (container: Container, suspects: Set<string>): Promise<void> {
-    const { run } = container
+  async #look (containers: Container[], suspects: Set<string>): Promise<void> {
     // While a task works on it, it is out of step by rights.
-    if (run === null || this.#supervisor.working(container.id)) return
-    const stopped = container.status === 'stopped'
-    const wrong = stopped ? !run.tornDown : (isLive(container.status) || container.status === 'created') && await endedUnseen(container)
-    if (!wrong) return
-    suspects.add(run.runId)
-    if (!this.#suspects.has(run.runId) || container.run?.runId !== run.runId || this.#supervisor.working(container.id)) return
-    if (stopped) this.#tearDown(container, run.runId)
-    else await this.#findExit(container, run.runId)
+    const idle = containers.filter(({ id, run }) => run !== null && !this.#supervisor.working(id))
+    const runs = idle.map(({ run }) => run)
+    const groups = idle.map(groupOfUndoubted)
+    const processes = await processesOfEach(groups.filter((group) => group !== undefined))
+    for (const [at, container] of idle.entries()) {
+      const run = runs[at]
+      const empty = groups[at] !== undefined && processes.shift()?.length === 0
+      // It was read off the loop: meanwhile this may have become another run.
+      if (run == null || container.run !== run || !(empty || unfinished(container) || endedUnseen(container))) continue
+      suspects.add(run.runId)
+      if (!this.#suspects.has(run.runId) || this.#supervisor.working(container.id)) continue
+      if (container.status === 'stopped') this.#tearDown(container, run.runId)
+      else await this.#findExit(container, run.runId)
+    }
   }
 
   #tearDown (container: Container, runId: string): void {
@@ -86,10 +89,18 @@ export class Reconciler {
   }
 }
 
-/** True when nothing of the container is alive any more, though its exit was not seen. */
-async function endedUnseen (container: Container): Promise<boolean> {
-  const { run, shim, init } = container
-  if (run === null || init?.ended !== undefined) return false
-  if (shim === undefined || shim.gone || !shim.initWatched) return true
-  return run.cgroup !== null && (await processesOf(run.cgroup)).length === 0
+/** Has ended, and was not torn down. */
+function unfinished ({ status, run }: Container): boolean {
+  return status === 'stopped' && run?.tornDown === false
+}
+
+/** Is taken to live, though nobody watches it any more. */
+function endedUnseen ({ status, shim, init }: Container): boolean {
+  return (isLive(status) || status === 'created') && init?.ended === undefined && (shim === undefined || shim.gone || !shim.initWatched)
+}
+
+/** The group of one that is taken to live, and watched: it has to have processes. */
+function groupOfUndoubted (container: Container): ContainerCgroup | undefined {
+  const { status, run, init } = container
+  return (isLive(status) || status === 'created') && init?.ended === undefined && !endedUnseen(container) ? run?.cgroup ?? undefined : undefined
 }

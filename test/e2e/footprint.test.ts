@@ -1,4 +1,4 @@
-import { readFile } from 'node:fs/promises'
+import { readFile, readdir } from 'node:fs/promises'
 import { setTimeout as delay } from 'node:timers/promises'
 import t from 'tap'
 import { Daemon } from '../support/daemon.ts'
@@ -8,6 +8,13 @@ async function memory (pid: number): Promise<{ pss: number, anonymous: number, f
   const text = await readFile(`/proc/${pid}/smaps_rollup`, 'utf8')
   const field = (name: string): number => Number(new RegExp(`^${name}:\\s+(\\d+)`, 'm').exec(text)?.[1])
   return { pss: field('Pss'), anonymous: field('Pss_Anon'), files: field('Rss') - field('Anonymous') }
+}
+
+/** How often the threads of a process have begun to wait (proc(5), status). */
+async function wakeups (pid: number): Promise<number> {
+  const threads = await readdir(`/proc/${pid}/task`)
+  const texts = await Promise.all(threads.map(async (thread) => await readFile(`/proc/${pid}/task/${thread}/status`, 'utf8').catch(() => '')))
+  return texts.reduce((sum, text) => sum + Number(/^voluntary_ctxt_switches:\s+(\d+)/m.exec(text)?.[1] ?? 0), 0)
 }
 
 /** The first that is low enough, or the last one before the time is over. */
@@ -40,4 +47,14 @@ t.test('a shim at rest, with 20 running', async (t) => {
   const mean = async (): Promise<number> => (await Promise.all(shims.map(async (pid) => (await memory(pid)).pss))).reduce((sum, one) => sum + one) / shims.length
   const kilobytes = await settled(mean, (now) => now <= 36)
   t.ok(kilobytes > 0 && kilobytes <= 36, `${kilobytes.toFixed(1)} KiB of PSS each`)
+  const all = [daemon.pid, ...shims]
+  const second = async (): Promise<number[]> => {
+    const before = await Promise.all(all.map(wakeups))
+    await delay(1000)
+    return (await Promise.all(all.map(wakeups))).map((count, at) => count - (before[at] ?? 0))
+  }
+  // One look at all containers may come in between, and what V8 does by itself.
+  const [own = 0, ...theirs] = await settled(second, ([first = 0, ...rest]) => first <= 20 && rest.every((count) => count === 0))
+  t.ok(own <= 20, `${own} wake-ups of the daemon in a second`)
+  t.same(theirs.filter((count) => count > 0), [], 'and none of a shim')
 })

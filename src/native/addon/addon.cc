@@ -17,6 +17,7 @@
 #include "memory.h"
 #include "monitor.h"
 #include "read_files.h"
+#include "turns.h"
 #include "unique_fd.h"
 
 const char* ErrnoName(int error) {
@@ -78,6 +79,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("fileSteps", Napi::Function::New<FileSteps>(env));
   exports.Set("now", Napi::Function::New<Now>(env));
   exports.Set("FileSet", FileSet::Define(env));
+  exports.Set("loopTurns", Napi::Function::New<LoopTurns>(env));
   exports.Set("releaseMemory", Napi::Function::New<ReleaseMemory>(env));
   exports.Set("readSets", Napi::Function::New<ReadSets>(env));
   return exports;

@@ -12,7 +12,7 @@ struct process processes[SLOTS];
 unsigned slots_used;
 
 /* As much as a pipe holds, with its header as much as a reader of the log takes at once (src/runtime/log-reader.ts). Pages that nothing was read into cost nothing. */
-static char piece[64 * 1024 - LOG_HEADER];
+_Alignas(4096) char piece[PIECE];
 
 unsigned slot_of(const struct process *process) {
   return (unsigned) (process - processes);
@@ -65,7 +65,7 @@ bool output_ended(const struct process *process) {
 bool drain(struct process *process, int stream, size_t limit) {
   size_t done = 0;
   while (process->output[stream] >= 0 && done < limit) {
-    ssize_t length = read(process->output[stream], piece, sizeof piece);
+    ssize_t length = read(process->output[stream], piece, sizeof piece - LOG_HEADER);
     if (length > 0) {
       log_write(process, stream, piece, (size_t) length);
       done += (size_t) length;

@@ -17,4 +17,5 @@ void give_back(void) {
   /* Below what the stack has grown to there is nothing, and ENOMEM says so; the rest is done all the same (madvise(2)). */
   (void) madvise((void *) (end - STACK_DEPTH), STACK_DEPTH, MADV_DONTNEED);
   (void) madvise(buffer, sizeof buffer, MADV_DONTNEED);
+  (void) madvise(piece, sizeof piece, MADV_DONTNEED);
 }

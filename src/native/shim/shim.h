@@ -230,6 +230,8 @@ enum source { FROM_SIGNAL, FROM_LISTENER, FROM_CONNECTION, FROM_STDOUT, FROM_STD
 void watch(int fd, enum source source, const struct process *process, uint32_t events);
 void rewatch(int fd, enum source source, const struct process *process, uint32_t events);
 void unwatch(int fd);
+enum { PIECE = 64 * 1024 };
+extern char piece[PIECE]; /* of output; whole pages, since they are given back */
 extern char buffer[MOST_PAYLOAD]; /* for what is read and used at once */
 
 /* test/native/failpoint.c: where tests let the shim end. Of this nothing is in the shim that is shipped. */
