@@ -29,6 +29,7 @@ look () {
   if [ "$purpose" = valgrind ]; then has valgrind || need valgrind valgrind; fi
   [ "$purpose" = test ] || return 0
   has chromium || has chromium-browser || has google-chrome || need 'Chromium, for the tests of the event stream in a browser' chromium
+  has crun || need 'crun, for the tests of a second runtime' crun
   if has gcc && ! sanitizers; then need "gcc's sanitizer libraries" "libgcc-$(gcc -dumpversion)-dev"; fi
 }
 
