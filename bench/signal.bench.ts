@@ -1,9 +1,10 @@
 /**
- * A signal over HTTP against its floor, the same framework that answers an empty 204 (promise: at least 0.8 × its rate).
- * Both in turn, over kept-alive connections to a unix socket; CPU is that of the server's process for each request.
- * ROUNDS: pairs (5); DURATION: of one (2); CONNECTIONS (8).
+ * A signal over HTTP against its floor, the same framework that answers an empty 204 (promise: at least 0.8 × its rate), and against
+ * that framework once it says which request it answers and looks at what comes in, as the daemon has to. All in turn, over kept-alive
+ * connections to a unix socket; CPU is that of the server's process for each request.
+ * ROUNDS (5); DURATION: seconds of one (1); CONNECTIONS (1,4,16).
  */
-import { spawn } from 'node:child_process'
+import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'
 import autocannon from 'autocannon'
@@ -11,18 +12,21 @@ import { Daemon } from '../test/support/daemon.ts'
 import { cpuTime, median, timed } from './support/figures.ts'
 
 const rounds = Number(process.env.ROUNDS ?? 5)
-const seconds = Number(process.env.DURATION ?? 2)
-const connections = Number(process.env.CONNECTIONS ?? 8)
+const seconds = Number(process.env.DURATION ?? 1)
+const connections = (process.env.CONNECTIONS ?? '1,4,16').split(',').map(Number)
 
 const daemon = await Daemon.start(['--log-level', 'warn'])
-const bareSocket = join(daemon.directory, 'bare.sock')
-const bare = spawn(process.execPath, [join(import.meta.dirname, 'support/bare-fastify.ts'), bareSocket], { stdio: ['ignore', 'pipe', 'inherit'] })
+const floor = (name: string, ...args: string[]): { name: string, socket: string, child: ChildProcess } => {
+  const socket = join(daemon.directory, `${name.replaceAll(' ', '-')}.sock`)
+  return { name, socket, child: spawn(process.execPath, [join(import.meta.dirname, 'support/bare-fastify.ts'), socket, ...args], { stdio: ['ignore', 'pipe', 'inherit'] }) }
+}
+const floors = [floor('bare Fastify'), floor('checking Fastify', 'checking')]
 
 type Load = { rate: number, cpu: number }
-async function load (socketPath: string, pid: number): Promise<Load> {
+async function load ({ socket, pid }: { socket: string, pid: number }, width: number): Promise<Load> {
   const before = await cpuTime(pid)
   const result = await autocannon({
-    url: 'http://localhost/containers/signalled/signal', socketPath, method: 'POST', headers: { 'content-type': 'application/json' }, body: '{"signal":0}', connections, duration: seconds
+    url: 'http://localhost/containers/signalled/signal', socketPath: socket, method: 'POST', headers: { 'content-type': 'application/json' }, body: '{"signal":0}', connections: width, duration: seconds
   })
   if (result.non2xx > 0 || result.errors > 0) throw new Error(`${result.non2xx} answers were no success, ${result.errors} errors`)
   const { total } = result.requests
@@ -30,25 +34,29 @@ async function load (socketPath: string, pid: number): Promise<Load> {
 }
 
 try {
-  await once(bare.stdout, 'data')
+  for (const { child } of floors) await once(child.stdout as NodeJS.EventEmitter, 'data')
   await daemon.post('/containers', { id: 'signalled', bundle: await daemon.bundle('sleep', ['/bin/sleep', '1000']) })
-  const floor: Load[] = []
-  const ours: Load[] = []
-  for (let round = 0; round < rounds + 1; round++) {
-    const pair = [await load(bareSocket, bare.pid ?? 0), await load(daemon.socket, daemon.pid)] as const
-    // The first warms both up.
-    if (round === 0) continue
-    floor.push(pair[0])
-    ours.push(pair[1])
+  const servers = [...floors.map(({ name, socket, child }) => ({ name, socket, pid: child.pid ?? 0 })), { name: 'longshore signal', socket: daemon.socket, pid: daemon.pid }]
+  for (const width of connections) {
+    const loads = servers.map((): Load[] => [])
+    for (let round = 0; round < rounds + 1; round++) {
+      for (const [index, server] of servers.entries()) {
+        const one = await load(server, width)
+        // The first warms all up.
+        if (round > 0) loads[index]?.push(one)
+      }
+    }
+    console.log(`\n${width} connection${width === 1 ? '' : 's'}; the ratios are medians of pairs with the first`)
+    for (const [index, { name }] of servers.entries()) {
+      const mine = loads[index] ?? []
+      const beside = (of: (load: Load) => number): string => median(mine.map((load, round) => of(load) / of(loads[0]?.[round] ?? load))).toFixed(2)
+      console.log(`${name.padEnd(16)} ${median(mine.map(({ rate }) => rate)).toFixed(0).padStart(6)} requests/s (${beside(({ rate }) => rate)} ×), ${median(mine.map(({ cpu }) => cpu)).toFixed(1)} µs of CPU each (${beside(({ cpu }) => cpu)} ×)`)
+    }
   }
-  const tell = (name: string, loads: Load[]): void => console.log(`${name.padEnd(16)} ${median(loads.map(({ rate }) => rate)).toFixed(0)} requests/s, ${median(loads.map(({ cpu }) => cpu)).toFixed(0)} µs of CPU each`)
-  tell('bare Fastify', floor)
-  tell('longshore signal', ours)
-  console.log(`median of paired ratios: rate ${median(ours.map(({ rate }, i) => rate / (floor[i]?.rate ?? NaN))).toFixed(2)}, CPU ${median(ours.map(({ cpu }, i) => cpu / (floor[i]?.cpu ?? NaN))).toFixed(2)}`)
   const alone: number[] = []
   for (let i = 0; i < 1000; i++) alone.push(await timed(async () => await daemon.post('/containers/signalled/signal', { signal: 0 })))
   console.log(`one after another: p50 ${median(alone).toFixed(3)} ms`)
 } finally {
-  bare.kill('SIGTERM')
+  for (const { child } of floors) child.kill('SIGTERM')
   await daemon.destroy()
 }

@@ -42,9 +42,9 @@ export class Validators {
     this.#cold.push(get)
     const validator: Validator = (data) => {
       const validate = get()
-      const result = validate(data)
+      if (validate(data) === true) return true
       validator.errors = validate.errors
-      return result
+      return false
     }
     return validator
   }
