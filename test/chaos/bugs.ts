@@ -64,13 +64,13 @@ const bugs: Bug[] = [
     kills: 4,
     changes: [
       { file: 'supervisor/delete.ts', from: '    if (exit !== undefined) await this.#tell(supervisor, container, ended, exit)\n', to: '    if (exit !== undefined && !container.autoRemove) await this.#tell(supervisor, container, ended, exit)\n    if (exit !== undefined && container.autoRemove) container.status = \'stopped\'\n' },
-      { file: 'supervisor/delete.ts', from: '    if (gone) await removeContainer(supervisor, this, container)\n', to: '    if (gone) await removeContainer(supervisor, this, container)\n    if (gone && exit !== undefined) { container.status = \'running\'; await this.#tell(supervisor, container, ended, exit) }\n' }
+      { file: 'supervisor/delete.ts', from: '    if (gone) await removeContainer(supervisor, this.#shown, container)\n', to: '    if (gone) await removeContainer(supervisor, this.#shown, container)\n    if (gone && exit !== undefined) { container.status = \'running\'; await this.#tell(supervisor, container, ended, exit) }\n' }
     ]
   },
   {
     name: 'the last number is given again after a restart',
     kills: 6,
-    changes: [{ file: 'events/journal-store.ts', from: '    const bounds = db.prepare(', to: "    db.exec('DELETE FROM events WHERE seq = (SELECT max(seq) FROM events)')\n    const bounds = db.prepare(" }, { file: 'events/journal-store.ts', from: "const head = Math.max(Number(getMeta(db, 'head') ?? 0), bounds.head ?? 0)", to: 'const head = bounds.head ?? 0' }]
+    changes: [{ file: 'events/journal-store.ts', from: '    const bounds = db.prepare(', to: "    db.exec('DELETE FROM events WHERE seq = (SELECT max(seq) FROM events)')\n    const bounds = db.prepare(" }, { file: 'events/journal-store.ts', from: "const head = recover(db, epochsOf(db).at(-1)?.epoch, Math.max(Number(getMeta(db, 'head') ?? 0), bounds.head ?? 0))", to: 'const head = bounds.head ?? 0' }]
   },
   {
     name: 'a reader misses what is committed while it reads a page',
@@ -94,7 +94,7 @@ const bugs: Bug[] = [
   {
     name: 'what outlives init is left alone',
     kills: 8,
-    changes: [{ file: 'supervisor/kill.ts', from: '    if (await signalAll(supervisor, container, 9) === 0) return true\n', to: '    return true\n' }, { file: 'supervisor/teardown.ts', from: "call('delete', '--force')", to: "call('state')" }, { file: 'supervisor/teardown.ts', from: "if (await call('state') !== 0) return", to: 'return' }]
+    changes: [{ file: 'supervisor/kill.ts', from: '    if (await signalAll(supervisor, container, 9) === 0) return true\n', to: '    return true\n' }, { file: 'supervisor/teardown.ts', from: 'if (await deleteByForce(supervisor, task, container, run.runtimePath) && !await exists(container.runtimeDir)) return', to: 'return' }]
   }
 ]
 
