@@ -32,7 +32,8 @@ export async function mainJobs (t: Test, daemon: Daemon, { limits }: Host): Prom
   if (!limits) t.same([stats.memory.usage, stats.pids.limit, stats.oomKills], [null, null, null])
   if (limits) {
     t.match(await daemon.request('PATCH', '/containers/one', { resources: { memory: { limit: 24 * megabyte } } }), { status: 200 })
-    t.equal((await daemon.get('/containers/one/stats')).body.memory.limit, 24 * megabyte)
+    // A sample may be a moment old, so one that spans a moment is asked for.
+    t.equal((await daemon.get('/containers/one/stats?interval=1')).body.memory.limit, 24 * megabyte)
     t.match((await exec('one', { id: 'hog', args: ['/bin/tail', '/dev/zero'] })).body.exit, { reason: 'oom', oomKilled: true })
     await events.next(({ event, data }) => event === 'StateExit' && data.processId === 'hog')
     t.ok(events.types('one').includes('StateOOM'))
