@@ -77,7 +77,7 @@ compare: build ## measure this tree against another commit, in turn; WITH=commit
 	@scripts/setup.sh demo
 	@scripts/compare.sh $(WITH)
 
-bench-events: build ## measure the event stream: fan-out, idle and slow readers; READERS=1,100,1000,10000
+bench-events: build ## measure the event stream: fan-out, idle and slow readers, replay; READERS=1,100 and the like
 	@scripts/bench.sh events
 
 openapi: node_modules/.package-lock.json native ## write openapi.yaml anew from the routes, and the client's types from it

@@ -15,6 +15,14 @@ export class EventServer {
     this.child = fork(join(import.meta.dirname, 'event-server.ts'), [kind, this.path], { execArgv: ['--expose-gc'], env: { ...process.env, TMPDIR: directory } })
   }
 
+  /** Resolves when it has ended, and what it wrote has gone. */
+  async end (): Promise<void> {
+    if (!this.child.connected) return
+    const ended = once(this.child, 'exit')
+    this.child.disconnect()
+    await ended
+  }
+
   async answer (command?: object): Promise<any> { // any: what event-server.ts answers
     const answer = once(this.child, 'message')
     if (command !== undefined) this.child.send(command)
@@ -53,10 +61,13 @@ export async function fanout (program: string, directory: string, count: number,
     for (const kind of kinds) await open[kind].line()
     for (let round = 0; round <= rounds; round++) {
       for (const kind of kinds) {
+        const before = await servers[kind].answer({ look: 'used' })
         const taken = open[kind].expect(events * count)
         const told = servers[kind].answer({ events })
         const [ms = NaN] = await taken
-        const { cpu } = await told
+        await told
+        // All of it is written by now, also what was left for later turns of the loop.
+        const cpu = (await servers[kind].answer({ look: 'used' })).cpu - before.cpu
         if (round === 0) continue
         results[kind].rate.push(events * count / ms * 1000)
         results[kind].cpu.push(cpu / events / count)
@@ -64,7 +75,7 @@ export async function fanout (program: string, directory: string, count: number,
     }
   } finally {
     for (const one of readers) one.end()
-    for (const kind of kinds) servers[kind].child.kill()
+    for (const kind of kinds) await servers[kind].end()
   }
   return results
 }

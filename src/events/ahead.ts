@@ -3,7 +3,7 @@ import { JournalError } from './journal-thread.ts'
 import type { Lane } from './lane.ts'
 import { Once, toldOnly } from './once.ts'
 
-/** milliseconds that an event waits for company on its way into the database */
+/** milliseconds that an event waits for company on its way into the database: under load each commit takes many */
 const gather = 5
 /** milliseconds between tries of a commit that fails, doubled from the first to the last */
 export const firstRetry = 50
@@ -28,8 +28,11 @@ export class Ahead {
   #first = 0
   /** those of a history that was lost, on their way into the new one */
   readonly #carrying = new Set<Append>()
-  #timer: NodeJS.Timeout | undefined
   #flushing: Promise<void> | undefined
+  /** somebody waits for all of it */
+  #hurried = false
+  /** ends a wait for company */
+  #wake = (): void => {}
   /** those who wait until all is stored, or a try has failed */
   #waiters: (() => void)[] = []
 
@@ -53,14 +56,15 @@ export class Ahead {
 
   /** What was taken goes into the database soon; to be called when it has been told. */
   follow (): void {
-    this.#timer ??= setTimeout(() => { void this.flush() }, gather)
+    this.#flushing ??= this.#flush()
   }
 
   /** Resolves when all of it is in the database, or there is nobody left to try. */
   async flush (): Promise<void> {
-    clearTimeout(this.#timer)
-    this.#timer = undefined
-    await (this.#flushing ??= this.#flush().finally(() => { this.#flushing = undefined }))
+    if (this.#rows.length === 0) return
+    this.#hurried = true
+    this.#wake()
+    await (this.#flushing ??= this.#flush())
   }
 
   /** The same, but waits for no second try: what is asked of the database meanwhile has to do with what is there. */
@@ -71,8 +75,18 @@ export class Ahead {
     await settled
   }
 
+  /** Nobody waits for them yet, so that more may come along. */
+  async #gather (): Promise<void> {
+    if (this.#hurried) return
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, gather)
+      this.#wake = () => { clearTimeout(timer); resolve() }
+    })
+  }
+
   async #flush (): Promise<void> {
     for (let delay = firstRetry; this.#rows.length > 0;) {
+      await this.#gather()
       const all = this.#rows
       const rows = all.slice()
       try {
@@ -96,6 +110,9 @@ export class Ahead {
       this.#options.lane.committed(this.#first - 1)
       this.#options.stored()
     }
+    // In one turn with the last look at what is there: who comes later begins anew.
+    this.#flushing = undefined
+    this.#hurried = false
     this.#settled()
   }
 

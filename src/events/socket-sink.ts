@@ -31,7 +31,7 @@ export class Sockets {
 
   /** The same bytes to all of them (up to the batch size of the addon), none of which is full. */
   write (sinks: SocketSink[], bytes: Buffer): void {
-    this.#fanout.write(sinks.map(({ token }) => token), sinks.length, bytes, (index, result) => {
+    this.#fanout.write(sinks, bytes, (index, result) => {
       const sink = sinks[index]
       if (result < 0) sink?.destroy()
       else sink?.keep(bytes.subarray(result))

@@ -4,6 +4,8 @@ import type { Filter } from './filter.ts'
 /** bounds of what is kept in memory */
 const maxEntries = 4096
 const maxBytes = 4 * 1024 * 1024
+/** entries that have left it and are still held */
+const maxLeft = 256
 /** bytes that are written to one reader at a time, if a single event has no more */
 export const chunkBytes = 64 * 1024
 /** joined chunks that are kept: more than a few different places near the head are rare */
@@ -17,6 +19,8 @@ type Joined = Chunk & { bytes: Buffer, full: boolean }
 /** The newest events, in memory: where all readers are who keep up. */
 export class Tail {
   #entries: Entry[] = []
+  /** how many at the beginning of the array have left the tail: they go many at a time, since each time the rest is copied */
+  #left = 0
   #size = 0
   readonly #joined = new Map<string, Joined>()
 
@@ -25,23 +29,28 @@ export class Tail {
       this.#entries.push(entry)
       this.#size += entry.json.length
     }
-    let drop = 0
-    while (this.#entries.length - drop > maxEntries || (this.#size > maxBytes && this.#entries.length - drop > 1)) {
-      this.#size -= this.#entries[drop]?.json.length ?? 0
-      drop++
+    while (this.#count > maxEntries || (this.#size > maxBytes && this.#count > 1)) {
+      this.#size -= this.#entries[this.#left]?.json.length ?? 0
+      this.#left++
     }
-    if (drop > 0) this.#entries = this.#entries.slice(drop)
+    if (this.#left <= maxLeft && this.#left * 2 < this.#entries.length) return
+    this.#entries = this.#entries.slice(this.#left)
+    this.#left = 0
+  }
+
+  get #count (): number {
+    return this.#entries.length - this.#left
   }
 
   clear (): void {
     this.#entries = []
-    this.#size = 0
+    this.#left = this.#size = 0
     this.#joined.clear()
   }
 
   /** True when nothing after this position has left the tail. */
   covers (after: number): boolean {
-    const [oldest] = this.#entries
+    const oldest = this.#entries[this.#left]
     return oldest !== undefined && after + 1 >= oldest.seq
   }
 

@@ -30,11 +30,12 @@ export class Fanout {
   }
 
   /**
-   * send(2) to each of up to batchSize tokens, which never waits. `taken(index, bytes)` is called for those that did not
+   * send(2) to each of up to batchSize sockets, which never waits. `taken(index, bytes)` is called for those that did not
    * take all of it: how much they took, or an errno below zero when the connection has failed.
    */
-  write (tokens: ArrayLike<number>, count: number, bytes: Uint8Array, taken: (index: number, result: number) => void): void {
-    for (let index = 0; index < count; index++) this.#tokens[index] = tokens[index] ?? 0
+  write (sockets: readonly { readonly token: number }[], bytes: Uint8Array, taken: (index: number, result: number) => void): void {
+    const count = sockets.length
+    for (let index = 0; index < count; index++) this.#tokens[index] = sockets[index]?.token ?? 0
     this.#native.write(this.#tokens, count, bytes, this.#results)
     for (let index = 0; index < count; index++) {
       const result = this.#results[index] ?? 0
@@ -50,10 +51,5 @@ export class Fanout {
   /** Closes it; harmless when done twice. */
   drop (token: number): void {
     this.#native.drop(token)
-  }
-
-  /** Closes all of them. */
-  close (): void {
-    this.#native.close()
   }
 }

@@ -16,12 +16,12 @@ import { Supervisor } from '../../src/supervisor/supervisor.ts'
 
 export type Api = { app: FastifyInstance, supervisor: Supervisor, journal: Journal, hub: Hub, watch: Watch, directory: string, close: () => Promise<void> }
 
-/** The whole daemon in this process, without a socket. */
-export async function makeApi (args: string[] = []): Promise<Api> {
+/** The whole daemon in this process, without a socket. `lane`: events are told ahead of the database, as in the daemon. */
+export async function makeApi (args: string[] = [], { lane = false } = {}): Promise<Api> {
   const directory = await mkdtemp(join(tmpdir(), 'longshore-api-'))
   const config = loadConfig(['--root', directory, '--state', directory, ...args], '0.0.0')
   const log = pino({ level: 'silent' })
-  const journal = await Journal.open({ path: join(directory, 'journal.db'), bootId: 'boot', retainEvents: config.retainEvents, retainDays: config.retainDays, log })
+  const journal = await Journal.open({ path: join(directory, 'journal.db'), bootId: 'boot', retainEvents: config.retainEvents, retainDays: config.retainDays, log, ...(lane ? { lane: join(directory, 'journal.lane') } : {}) })
   const watch = new Watch(log)
   const hub = new Hub(journal, { heartbeatSeconds: config.heartbeat, log })
   const metrics = makeMetrics({ containers: () => supervisor.counts(), queued: () => supervisor.queued, runtimeCalls: () => supervisor.runtimeCalls, descriptors: () => watch.size, subscribers: () => hub.size, waits: () => supervisor.waits.size, repairs: () => supervisor.repairs })
