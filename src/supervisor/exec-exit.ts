@@ -36,7 +36,7 @@ export class ExecExitTask extends Task<void> {
     const process = this.#process
     if (container?.run?.runId !== this.#runId || process.exit !== null) return
     failpoint('exec-exit.seen')
-    if (this.#exit.oomKilled) await tellOomSoFar(supervisor, container, this.#runId)
+    if (this.#exit.oomKilled) await tellOomSoFar(supervisor, container, this.#runId, process.ended?.oomKills ?? 1)
     await supervisor.publish(container, 'StateExit', {
       task: this,
       process,

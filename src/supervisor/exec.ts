@@ -68,8 +68,8 @@ export class ExecTask extends Task<Process> {
         // Of a call that was made: a runtime that not even SIGKILL ends, or a process that came of it. Neither is wanted any more.
         else abandon(shim, process)
       }
-      await process.forget()
-      process.settle()
+      // Others wait for its end, also where its directory cannot be removed.
+      await process.forget().finally(() => process.settle())
       throw error
     }
     await tellStarted(supervisor, this, container, process)

@@ -8,7 +8,7 @@ const places = { exec: 16, probe: 64 }
 
 /** The checks that are under way: one for each container at most, and so many of each kind at once. */
 export class HealthChecks {
-  readonly #running = new Map<string, { controller: AbortController, over: PromiseWithResolvers<void> }>()
+  readonly #running = new Map<string, { controller: AbortController, over: PromiseWithResolvers<void>, executing: boolean }>()
   readonly #held = new Set<string>()
   readonly #places = { exec: new Slots(places.exec), probe: new Slots(places.probe) }
   #closed = false
@@ -22,9 +22,11 @@ export class HealthChecks {
     if (this.#closed || this.#held.has(id) || this.#running.has(id)) return undefined
     const controller = new AbortController()
     const over = Promise.withResolvers<void>()
-    this.#running.set(id, { controller, over })
+    const entry = { controller, over, executing: false }
+    this.#running.set(id, entry)
     const release = await this.#places[kind].take()
     try {
+      entry.executing = kind === 'exec' && !controller.signal.aborted
       const outcome = controller.signal.aborted ? undefined : await check(controller.signal)
       return controller.signal.aborted ? undefined : outcome
     } finally {
@@ -39,11 +41,15 @@ export class HealthChecks {
     this.#running.get(id)?.controller.abort()
   }
 
-  /** No check, and nothing left of one that was under way, until the function that is returned is called. */
+  /**
+   * No check, and nothing in the container of one that was under way, until the function that is returned is called. A probe has
+   * nothing in there, and one that still waits for its place never begins: neither is waited for, however long it takes.
+   */
   async hold (id: string): Promise<() => void> {
     this.#held.add(id)
     this.abort(id)
-    await this.#running.get(id)?.over.promise
+    const running = this.#running.get(id)
+    if (running?.executing === true) await running.over.promise
     return () => { this.#held.delete(id) }
   }
 

@@ -9,9 +9,19 @@ export async function tellOom (supervisor: Supervisor, container: Container, run
   await supervisor.publish(container, 'StateOOM', { ...(container.init === undefined ? {} : { process: container.init }), more: { oomKills: count } })
 }
 
-/** Tells of what has been counted and not noticed yet: while no daemon was there, or since the kernel's notice is still on its way. */
-export async function tellOomSoFar (supervisor: Supervisor, container: Container, runId: string): Promise<void> {
+/**
+ * Tells of what has been counted and not noticed yet: while no daemon was there, or since the kernel's notice is still on its way.
+ * `known`: kills that somebody else has counted, where the group is gone or cannot be read.
+ */
+export async function tellOomSoFar (supervisor: Supervisor, container: Container, runId: string, known = 0): Promise<void> {
   const { run } = container
-  if (run?.runId !== runId || run.phase !== 'running' || run.cgroup === null) return
-  await tellOom(supervisor, container, runId, await oomKillsOf(run.cgroup) ?? 0)
+  if (run?.runId !== runId || run.phase !== 'running') return
+  const counted = run.cgroup === null
+    ? undefined
+    : await oomKillsOf(run.cgroup).catch((error: unknown) => {
+      // An exit waits for this: it has to be told whatever becomes of the count.
+      supervisor.log.error({ err: error, container: container.id }, 'the OOM kills of a container could not be read')
+      return undefined
+    })
+  await tellOom(supervisor, container, runId, Math.max(counted ?? 0, known))
 }

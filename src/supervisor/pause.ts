@@ -6,7 +6,7 @@ import { thaw, type ContainerCgroup } from '../runtime/cgroup.ts'
 import { freeze, freezerState, unfrozen } from '../runtime/cgroup-freezer.ts'
 import type { Container, RunRecord } from '../runtime/container.ts'
 import type { Process } from '../runtime/process.ts'
-import { callRuntime, stateByRuntime } from './runtime-call.ts'
+import { callRuntime, stateByRuntime, unusable } from './runtime-call.ts'
 import type { Supervisor } from './supervisor.ts'
 import { Task, type TaskContext } from './task.ts'
 
@@ -42,12 +42,10 @@ export class PauseTask extends Task<ContainerView> {
     const release = await supervisor.checks.hold(container.id)
     let begun = false
     try {
-      await this.#begun(container)
+      await this.#begun(container, init)
       begun = true
       await this.#freeze(supervisor, container, run)
-      // A stop, or the end of init, may have come meanwhile.
-      if (init.ended !== undefined) throw new LongshoreError('container_not_running', `container ${container.id} ended while it was being paused`)
-      if (container.status !== 'pausing') throw new LongshoreError('invalid_state', `container ${container.id} is ${container.status}: that came while it was being paused`)
+      stillPausing(container, init)
       failpoint('pause.frozen')
       this.step = 'writing the journal'
       await supervisor.publish(container, 'StatePause', { task: this, process: init, apply: () => paused(container, run) })
@@ -64,16 +62,18 @@ export class PauseTask extends Task<ContainerView> {
   }
 
   /** Waits for processes that are being started; further ones are refused meanwhile. */
-  async #begun (container: Container): Promise<void> {
+  async #begun (container: Container, init: Process): Promise<void> {
     const open = (): Process[] => [...container.starting.values()].filter(({ handle }) => handle !== undefined && handle.asked !== 0)
     const deadline = performance.now() + freezeLimit * 1000
     for (let starting = open(); starting.length > 0; starting = open()) {
       this.step = `waiting for processes that are being started: ${starting.map(({ id }) => id).join(', ')}`
       let timer: NodeJS.Timeout | undefined
-      const late = new Promise<'late'>((resolve) => { timer = setTimeout(() => resolve('late'), Math.max(0, deadline - performance.now())) })
-      const first = await Promise.race([Promise.all(starting.map(async ({ begun }) => await begun)), late])
+      // Looked at again after a while: a stop has to wait in the lane for this.
+      const later = new Promise<void>((resolve) => { timer = setTimeout(resolve, Math.max(0, Math.min(100, deadline - performance.now()))) })
+      await Promise.race([Promise.all(starting.map(async ({ begun }) => await begun)), later])
       clearTimeout(timer)
-      if (first === 'late') throw new LongshoreError('timeout', `container ${container.id} was not paused: the runtime did not come back from an exec within ${freezeLimit} s; it was at: ${this.step}`, { extra: { step: this.step, taskId: this.id } })
+      stillPausing(container, init)
+      if (performance.now() >= deadline && open().length > 0) throw new LongshoreError('timeout', `container ${container.id} was not paused: the runtime did not come back from an exec within ${freezeLimit} s; it was at: ${this.step}`, { extra: { step: this.step, taskId: this.id } })
     }
   }
 
@@ -103,10 +103,16 @@ export class PauseTask extends Task<ContainerView> {
   }
 }
 
+/** Throws when a stop, or the end of init, came meanwhile. */
+function stillPausing (container: Container, init: Process): void {
+  if (init.ended !== undefined) throw new LongshoreError('container_not_running', `container ${container.id} ended while it was being paused`)
+  if (container.status !== 'pausing') throw new LongshoreError('invalid_state', `container ${container.id} is ${container.status}: that came while it was being paused`)
+}
+
 /** A success of the runtime's pause or resume is believed when its `state` agrees. */
 export async function expectState (supervisor: Supervisor, task: Task<unknown>, container: Container, run: RunRecord, expected: 'paused' | 'running'): Promise<void> {
   const step = expected === 'paused' ? 'runtime pause' : 'runtime resume'
-  const state = await stateByRuntime(supervisor, task, container, run.runtimePath)
+  const state = await stateByRuntime(supervisor, task, container, run.runtimePath).catch((error: unknown) => { throw unusable(step, run.runtimePath, error) })
   if (state === expected) return
   throw new LongshoreError('runtime_crashed', `${step}: the runtime reported success, but ${state === undefined ? 'does not tell the state of the container' : `then said that the container is ${state}`}`, { extra: { step } })
 }

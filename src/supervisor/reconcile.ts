@@ -76,7 +76,7 @@ export class Reconciler {
     retry.left = retry.pause
     retry.pause = Math.min(retry.pause * 2, lastPause)
     this.#supervisor.repaired('teardown', { container: container.id, runId }, 'a run that could not be torn down is tried again')
-    void this.#supervisor.send(new DeleteTask({ containerId: container.id, runId, noEvent: true }))
+    void this.#supervisor.send(new DeleteTask({ containerId: container.id, runId, noEvent: true, remove: container.autoRemove }))
   }
 
   /** Init has ended and nobody told: the record, or the shim's end, says how. */

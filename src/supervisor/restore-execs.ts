@@ -63,14 +63,13 @@ export async function restoreExecs (supervisor: Supervisor, task: Task<unknown>,
     process.handle = container.shim?.processes.find(process.id)
     if (process.handle !== undefined) container.shim?.processes.acknowledge(process.handle)
   }
-  endUnclaimed(container)
+  await endUnclaimed(container)
   const open = [...container.starting.values(), ...container.processes.values()].filter((process) => !process.isInit && process.exit === null)
   await Promise.all(open.map(async (process) => {
     process.handle = container.shim?.processes.find(process.id)
     if (process.status === 'created' && !await finishStart(supervisor, task, container, process)) {
       container.starting.delete(process.id)
-      await process.forget()
-      process.settle()
+      await process.forget().finally(() => process.settle())
       return
     }
     if (process.handle !== undefined) {
@@ -84,11 +83,13 @@ export async function restoreExecs (supervisor: Supervisor, task: Task<unknown>,
 }
 
 /** What the shim has and no record knows: given up by the daemon before this one, which ended before the shim had done so too. */
-function endUnclaimed (container: Container): void {
+async function endUnclaimed (container: Container): Promise<void> {
   const { shim } = container
   if (shim === undefined) return
   for (const handle of shim.processes.all()) {
-    if (!container.starting.has(handle.id) && !container.processes.has(handle.id)) abandon(shim, { handle })
+    if (container.starting.has(handle.id) || container.processes.has(handle.id)) continue
+    // A record that cannot be read is one all the same: what it speaks of is left alone.
+    if (!await exists(container.processDir(handle.id))) abandon(shim, { handle })
   }
 }
 

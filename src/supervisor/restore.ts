@@ -131,7 +131,7 @@ async function align (supervisor: Supervisor, container: Container): Promise<Rea
   run.paused = toldPaused(run, ofInit)
   container.beginRun(run)
   // Events of earlier versions bear no number.
-  container.oomTold = Math.max(0, ...events.filter(({ type }) => type === 'StateOOM').map(({ oomKills }, before) => oomKills ?? before + 1))
+  container.oomTold = events.filter(({ type }) => type === 'StateOOM').reduce((most, { oomKills }, before) => Math.max(most, oomKills ?? before + 1), 0)
   await loadExecs(supervisor, container, run, events)
   // A new run that nobody was told of belongs to a container that was told to have stopped before.
   if (run.phase === 'creating') container.status = container.lastEventId === null ? 'created' : 'stopped'
@@ -188,9 +188,7 @@ class RestoreTask extends Task<void> {
       if (run.phase === 'created' && shim.started) await this.#started(supervisor, container)
       // Before init's end can be told, which waits for those that it finds.
       const execs = restoreExecs(supervisor, this, container, 'monitor-lost')
-      await arm(supervisor, container)
-      await tellOomSoFar(supervisor, container, run.runId)
-      await execs
+      await Promise.all([execs, arm(supervisor, container).then(async () => await tellOomSoFar(supervisor, container, run.runId))])
       await restorePaused(supervisor, this, container)
       await takeUpHealth(supervisor, container)
       failpoint('restore.armed')
@@ -246,6 +244,8 @@ class RestoreTask extends Task<void> {
     }
     if (!sameBoot) run.cgroup = null
     if (run.phase === 'created' && facts.started === true) await this.#started(supervisor, container)
+    // What the shim counted before a reboot took the group: those of processes beside init are told before their exits.
+    await tellOomSoFar(supervisor, container, run.runId, facts.oomKills ?? 0)
     await restoreExecs(supervisor, this, container, sameBoot ? 'monitor-lost' : 'host-rebooted')
     exitSeen(supervisor, container, facts)
   }

@@ -55,7 +55,7 @@ async function thawRun (supervisor: Supervisor, task: Task<unknown>, container: 
       await callRuntime(supervisor, task, container, ['resume'])
     } catch (error) {
       // It may have done it before it failed: then it is done, and has to be told.
-      if (await stateByRuntime(supervisor, task, container, run.runtimePath) === 'running') return
+      if (await stateByRuntime(supervisor, task, container, run.runtimePath).catch(() => undefined) === 'running') return
       throw error
     }
     await expectState(supervisor, task, container, run, 'running')

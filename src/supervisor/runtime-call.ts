@@ -59,14 +59,19 @@ export async function callRuntime (supervisor: Supervisor, task: Task<unknown>, 
   try {
     ended = await attempt(supervisor, task, container, run.runtimePath, command)
   } catch (error) {
-    if (!isUnusable(error)) throw error
-    throw new LongshoreError('runtime_not_found', `${step}: ${run.runtimePath} cannot be executed: ${(error as Error).message}`, { cause: error, extra: { step } })
+    throw unusable(step, run.runtimePath, error)
   }
   const { waitStatus, late, log, output } = ended
   if (late) throw new LongshoreError('timeout', `${step} did not finish within ${container.timeout} s and was ended`, { extra: { step, taskId: task.id } })
   if (waitStatus === 0) return
   if (waitStatus === null) throw new LongshoreError('runtime_crashed', `${step}: nobody saw how the runtime ended`, { extra: { step } })
   throw runtimeError(step, { waitStatus, error: 0, pid: 0 }, await runtimeWords(log, output))
+}
+
+/** runtime_not_found for the error of a runtime that cannot be executed, any other as it is. */
+export function unusable (step: string, runtimePath: string, error: unknown): unknown {
+  if (!isUnusable(error)) return error
+  return new LongshoreError('runtime_not_found', `${step}: ${runtimePath} cannot be executed: ${(error as Error).message}`, { cause: error, extra: { step } })
 }
 
 /** True for the error of a runtime that is not there or cannot be executed. */

@@ -54,7 +54,7 @@ export class TaskList {
     return [...this.#underWay]
   }
 
-  /** A deadline begins at the first look that finds its task, so it is this much late at most. */
+  /** A deadline begins at the first look that finds its task and is seen at a later one, so it is two looks late at most. */
   #look (): void {
     const now = performance.now()
     let more = false

@@ -16,9 +16,10 @@ async function history (id: string): Promise<any[]> { // any: the wire
 
 /** Asks until the container looks like this. */
 async function until (id: string, wanted: (container: any) => boolean): Promise<any> { // any: the wire
-  for (;;) {
+  for (const deadline = Date.now() + 60_000; ;) {
     const { body } = await daemon.get(`/containers/${id}`)
     if (wanted(body)) return body
+    if (Date.now() > deadline) throw new Error(`${id} does not come to look as it should: ${JSON.stringify(body)}`)
     await new Promise((resolve) => setTimeout(resolve, 30))
   }
 }
@@ -80,8 +81,9 @@ t.test('a stop holds; a start begins anew; always comes back with the daemon', a
   // Stopped while it is being started again, at whichever moment: it is stopped then, and stays so.
   await daemon.post('/containers', { id: 'raced', bundle, restartPolicy: { name: 'unless-stopped', ...soon, initialDelay: 0 } })
   for (let round = 0; round < 3; round++) {
+    const { runId } = (await daemon.get('/containers/raced')).body
     await daemon.post('/containers/raced/signal', { signal: 'KILL' })
-    await until('raced', ({ status }) => status === 'stopped')
+    await events.next(() => events.events.some(({ event, data }) => event === 'StateExit' && data.runId === runId), 60)
     t.match((await daemon.post('/containers/raced/stop', { timeout: 0 })).body, { status: 'stopped', restart: { nextAt: null } })
     t.match((await daemon.post('/containers/raced/start')).body, { status: 'running' })
   }
