@@ -1,7 +1,7 @@
 /** Freezing and thawing, on real runtimes, on the hierarchy that the machine has and on v2. */
 import t from 'tap'
 import { execFile } from 'node:child_process'
-import { access, chmod, mkdir, readFile, writeFile } from 'node:fs/promises'
+import { access, chmod, mkdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import type { Failpoint } from '../../src/failpoints.ts'
@@ -113,21 +113,42 @@ cd ${daemon.directory}
 for word in "$@"; do [ "$word" = exec ] && { touch called; while [ ! -e go ]; do sleep 0.02; done; }; done
 exec runc "$@"
 `, { mode: 0o755 })
+  const called = async (): Promise<void> => {
+    while (!await access(join(daemon.directory, 'called')).then(() => true, () => false)) await new Promise((resolve) => setTimeout(resolve, 5))
+  }
+  const pauseWaits = async (id: string): Promise<void> => {
+    for (;;) {
+      const { step } = (await daemon.get('/tasks')).body.items.find(({ kind }: { kind: string }) => kind === 'pause') ?? {}
+      if (step === `waiting for processes that are being started: ${id}`) return
+      await new Promise((resolve) => setTimeout(resolve, 5))
+    }
+  }
   await daemon.post('/containers', { id: 'one', bundle: await daemon.bundle('trap', trap(6)), runtime })
   const exec = daemon.post('/containers/one/processes', { id: 'early', args: ['/bin/sleep', '1000'] })
-  while (!await access(join(daemon.directory, 'called')).then(() => true, () => false)) await new Promise((resolve) => setTimeout(resolve, 5))
+  await called()
   const pausing = pause(daemon, 'one')
-  for (;;) {
-    const { step } = (await daemon.get('/tasks')).body.items.find(({ kind }: { kind: string }) => kind === 'pause') ?? {}
-    if (step === 'waiting for processes that are being started: early') break
-    await new Promise((resolve) => setTimeout(resolve, 5))
-  }
+  await pauseWaits('early')
   t.match(await daemon.post('/containers/one/processes', { args: ['/bin/true'] }), { status: 409, body: { code: 'container_paused' } }, 'no further one begins')
   await word('go')
   t.match(await exec, { status: 201 })
   t.match(await pausing, { status: 200, body: { status: 'paused' } })
   t.same(events.types('one'), ['StateCreate', 'StateStart', 'StateStartProcess', 'StatePause'])
   t.equal((await resume(daemon, 'one')).status, 200)
+  // A stop is not held up by a pause that waits.
+  await rm(join(daemon.directory, 'go'))
+  await rm(join(daemon.directory, 'called'))
+  const stuck = daemon.post('/containers/one/processes', { id: 'stuck', args: ['/bin/sleep', '1000'] })
+  await called()
+  const overtaken = pause(daemon, 'one')
+  await pauseWaits('stuck')
+  const began = performance.now()
+  const stopped = daemon.post('/containers/one/stop', { timeout: 5 })
+  t.match(await overtaken, { status: 409, body: { code: 'invalid_state' } })
+  await word('go')
+  t.match(await stuck, { status: 409, body: { code: 'container_not_running' } })
+  t.match(await stopped, { status: 200, body: { status: 'stopped' } })
+  t.ok(performance.now() - began < 4000, 'long before the pause would have given up')
+  t.match(await daemon.post('/containers/one/start'), { status: 200 })
   // At once, however often: each exec is whole or refused.
   for (let round = 0; round < 3; round++) {
     const racing = Array.from({ length: 6 }, async () => await daemon.post('/containers/one/processes?wait=true', { args: ['/bin/true'] }))

@@ -1,6 +1,7 @@
 /** What is true after the worst has happened: reboots, full disks, stopped shims, processes that outlive their init. */
 import t from 'tap'
 import { execFile } from 'node:child_process'
+import { existsSync } from 'node:fs'
 import { mkdir, readFile, readdir, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
@@ -9,6 +10,8 @@ import { Daemon, trap } from '../support/daemon.ts'
 
 const run = promisify(execFile)
 const soon = async (): Promise<void> => await new Promise((resolve) => setTimeout(resolve, 20))
+
+const memory = existsSync('/sys/fs/cgroup/memory/memory.oom_control')
 
 async function alive (pid: number): Promise<boolean> {
   return !/^gone|\) Z /.test(await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => 'gone'))
@@ -55,11 +58,15 @@ t.test("running means that the command runs, and no longer the runtime's own pro
 t.test('after a reboot the exit is told as unknown, and the container can be started again', async (t) => {
   const daemon = await Daemon.start()
   t.teardown(async () => await daemon.destroy())
-  const bundle = await daemon.bundle('sleep', ['/bin/sleep', '1000'])
+  const bundle = await daemon.bundle('sleep', ['/bin/sleep', '1000'], (config) => { if (memory) config.linux.resources.memory = { limit: 16 * 1024 * 1024 } })
   const { body } = await daemon.post('/containers', { id: 'old', bundle })
+  const hog = (await daemon.post('/containers/old/processes', { id: 'hog', args: ['/bin/sh', '-c', `while [ ! -e /tmp/go ]; do sleep 0.02; done; ${memory ? 'exec tail /dev/zero' : 'exit 3'}`] })).body
   // Reading a page brings what was told to the disk: this is a reboot, not the power cut that takes the last of it.
   await daemon.get('/events?follow=false', { accept: 'application/json' })
   await daemon.stop('SIGKILL')
+  await writeFile(join(bundle, 'rootfs/tmp/go'), '')
+  while (await alive(hog.pid)) await soon()
+  while (!existsSync(join(daemon.root, 'containers/old', body.runId, 'processes/hog/hog.exit'))) await soon()
   const [shim = 0] = await daemon.shims()
   process.kill(shim, 'SIGKILL')
   process.kill(body.pid, 'SIGKILL')
@@ -72,10 +79,12 @@ t.test('after a reboot the exit is told as unknown, and the container can be sta
   await writeFile(record, JSON.stringify({ ...kept, run: { ...kept.run, bootId: 'an-earlier-one' } }))
   await daemon.launch()
   const events = await daemon.events('from=earliest')
-  t.match((await events.type('StateExit', 'old')).data.exit, { status: null, signal: null, reason: 'host-rebooted' })
+  await events.next(({ event, data }) => event === 'StateExit' && data.processId === 'init')
+  t.match(events.events.find(({ event, data }) => event === 'StateExit' && data.processId === 'hog')?.data.exit, memory ? { status: 137, signal: 'SIGKILL', reason: 'oom', oomKilled: true } : { status: 3 }, 'what the shim wrote down before it')
+  t.match((await daemon.get('/containers/old')).body.exit, { status: null, signal: null, reason: 'host-rebooted' })
   t.equal((await daemon.post('/containers/old/start')).body.status, 'running')
   t.equal((await daemon.delete('/containers/old?force=true')).status, 204)
-  t.same(events.types('old'), ['StateCreate', 'StateStart', 'StateExit', 'StateStart', 'StateExit', 'StateDelete'])
+  t.same(events.types('old'), ['StateCreate', 'StateStart', 'StateStartProcess', ...(memory ? ['StateOOM'] : []), 'StateExit', 'StateExit', 'StateStart', 'StateExit', 'StateDelete'])
   events.close()
 })
 

@@ -93,3 +93,27 @@ t.test('never two at once, so many of all, and broken off', async (t) => {
   t.ok((await Promise.all(all.slice(2))).every((outcome) => outcome === undefined))
   t.equal(await begin('late'), undefined)
 })
+
+t.test('who holds waits only for what is executed in the container', async (t) => {
+  const checks = new HealthChecks()
+  t.teardown(() => checks.close())
+  const ends: (() => void)[] = []
+  const check = async (): Promise<{ healthy: boolean, output: string }> => {
+    await new Promise<void>((resolve) => { ends.push(resolve) })
+    return { healthy: true, output: '' }
+  }
+  const probe = checks.run('probed', 'probe', check)
+  await new Promise((resolve) => setImmediate(resolve))
+  await checks.hold('probed')
+  const places = Array.from({ length: 16 }, (_, at) => checks.run(`c${at}`, 'exec', check))
+  const waits = checks.run('waits', 'exec', check)
+  await new Promise((resolve) => setImmediate(resolve))
+  const release = await checks.hold('waits')
+  t.equal(ends.length, 17, 'the probe and the sixteen go on meanwhile')
+  for (const end of ends) end()
+  t.equal(await probe, undefined)
+  t.equal(await waits, undefined, 'that waited for its place, and never began')
+  t.equal(ends.length, 17)
+  await Promise.all(places)
+  release()
+})
