@@ -1,5 +1,6 @@
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
+import { hasCode } from '../errors.ts'
 import type { ExitView, ProcessView } from '../schemas/index.ts'
 import type { OciProcess } from './bundle.ts'
 import type { ExitFacts } from './exit.ts'
@@ -45,6 +46,8 @@ export class Process {
   readonly begun: Promise<void>
   begin: () => void = () => {}
   #writing: Promise<void> = Promise.resolve()
+  /** its directory was made once: whoever removes it, with all of the container it may be, means it */
+  #made: boolean
 
   constructor (id: string, spec: OciProcess, directory?: string, record?: ProcessRecord) {
     this.id = id
@@ -57,6 +60,7 @@ export class Process {
         resolve()
       }
     })
+    this.#made = record !== undefined
     if (record === undefined) return
     this.pid = record.pid
     this.startedAt = record.startedAt
@@ -81,7 +85,7 @@ export class Process {
     return this.handle === undefined || this.handle.freed ? undefined : this.handle.slot
   }
 
-  /** Writes process.json, after what is being written. Only for one beside init. */
+  /** Writes process.json, after what is being written; nothing once its directory has been removed. Only for one beside init. */
   save (): Promise<void> {
     const { directory } = this
     if (directory === undefined) return Promise.resolve()
@@ -95,8 +99,12 @@ export class Process {
         startedAt: this.startedAt,
         exit: this.exit
       }
-      await mkdir(directory, { recursive: true, mode: 0o700 })
-      await writeWhole(join(directory, 'process.json'), JSON.stringify(record))
+      if (!this.#made) await mkdir(directory, { recursive: true, mode: 0o700 })
+      const again = this.#made
+      this.#made = true
+      await writeWhole(join(directory, 'process.json'), JSON.stringify(record)).catch((error: unknown) => {
+        if (!again || !hasCode(error, 'ENOENT')) throw error
+      })
     })
     return this.#writing
   }

@@ -1,9 +1,13 @@
 import t from 'tap'
+import { existsSync } from 'node:fs'
+import { readFile, rm } from 'node:fs/promises'
+import { join } from 'node:path'
 import { parseSignal, signalName } from '../../src/runtime/signals.ts'
 import { nowNs } from '../../src/native/index.ts'
 import { exitView, timestamp } from '../../src/runtime/exit.ts'
 import { decodePacket, encodePacket, packetType, shimOp } from '../../src/runtime/shim-protocol.ts'
 import { runtimeError } from '../../src/runtime/oci.ts'
+import { Process } from '../../src/runtime/process.ts'
 
 t.test('signals by name and number', async (t) => {
   for (const [given, number] of [['SIGTERM', 15], ['TERM', 15], ['term', 15], ['sigterm', 15], [15, 15], ['15', 15], [0, 0], ['0', 0], ['KILL', 9], ['SIGIOT', 6], ['SIGRTMIN', 34], ['RTMIN+1', 35], ['SIGRTMAX', 64], ['rtmax-1', 63], [64, 64], [33, 33]] as const) {
@@ -59,4 +63,18 @@ t.test("the runtime's words tell 127 from 126", async (t) => {
   ] as const) t.equal(runtimeError('runtime create', failed, words).extra.exitStatus, status, words)
   t.equal(runtimeError('runtime create', { ...failed, waitStatus: 9 }, undefined).code, 'runtime_crashed')
   t.equal(runtimeError('runtime create', { ...failed, error: 2 }, undefined).code, 'runtime_not_found')
+})
+
+t.test('the record of a process does not come back once its container has been removed', async (t) => {
+  const directory = join(t.testdir(), 'containers/one/run/processes/p')
+  const process = new Process('p', { args: ['/bin/true'] }, directory)
+  await process.save()
+  process.status = 'running'
+  await process.save()
+  const text = await readFile(join(directory, 'process.json'), 'utf8')
+  t.match(JSON.parse(text), { phase: 'running' })
+  await rm(join(directory, '../../../..'), { recursive: true })
+  await process.save()
+  await Process.parse(text, directory).save()
+  t.notOk(existsSync(join(directory, '../../../..')))
 })
