@@ -24,6 +24,7 @@ export class ShimConnection {
   #outbox: Uint8Array[] = []
   #retry: NodeJS.Timeout | undefined
   #dead = false
+  #connecting = false
   #released = false
 
   constructor (watch: Watch, runDir: string, token: number, handlers: Handlers) {
@@ -47,7 +48,8 @@ export class ShimConnection {
   /** The shim's process has ended: when the rest is read, that was all. */
   ended (): void {
     this.#dead = true
-    if (this.#token === undefined) this.#handlers.over()
+    // One that is being connected to may have said something yet.
+    if (this.#token === undefined && !this.#connecting) this.#handlers.over()
   }
 
   /** Lets go of the connection; the shim goes on. */
@@ -70,7 +72,7 @@ export class ShimConnection {
       try {
         this.#watch.monitor.send(this.#token, packet)
       } catch (error) {
-        if (hasCode(error, 'EAGAIN')) {
+        if (['EAGAIN', 'ENOBUFS', 'ENOMEM'].some((code) => hasCode(error, code))) {
           this.#retry = setTimeout(() => this.#flush(), retryPause)
           this.#retry.unref()
           return
@@ -99,7 +101,9 @@ export class ShimConnection {
   }
 
   #reconnect (): void {
+    this.#connecting = true
     this.#watch.monitor.connectShim(this.#runDir).then((tokens) => {
+      this.#connecting = false
       this.#watch.drop(tokens.process)
       if (this.#released) {
         this.#watch.drop(tokens.connection)
@@ -108,6 +112,8 @@ export class ShimConnection {
       this.#attach(tokens.connection)
       this.#handlers.renewed()
     }, (error: unknown) => {
+      this.#connecting = false
+      if (this.#dead && !this.#released) this.#handlers.over()
       // Nobody listens: the shim is ending, and its pidfd says so. Whatever else it was, such as a connection that was taken and lost at once, may be better the next time.
       if (this.#dead || this.#released || hasCode(error, 'ECONNREFUSED') || hasCode(error, 'ENOENT')) return
       setTimeout(() => { if (!this.#dead && !this.#released) this.#reconnect() }, reconnectPause).unref()

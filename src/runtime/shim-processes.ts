@@ -223,7 +223,10 @@ export class ShimProcesses {
       this.#known(process, packet, pidfd)
       if (packet.waitStatus !== 0 || packet.error !== 0 || packet.pid === 0) {
         process.settle({ waitStatus: packet.waitStatus, error: packet.error, pid: 0 })
-        this.#free(process)
+        // A refusal (of a slot that is no process's) is all there is. After any other failure the shim frees the slot, and until it
+        // has said so nobody else may have it: they would lose it by that word.
+        if (packet.state === 0) this.#free(process)
+        else process.freed = true
       }
     } else {
       this.#watch.drop(pidfd ?? undefined)

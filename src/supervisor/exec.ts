@@ -55,6 +55,8 @@ export class ExecTask extends Task<Process> {
     const id = this.#input.id ?? `p-${randomBytes(8).toString('hex')}`
     const taken = (): LongshoreError => new LongshoreError('process_exists', `container ${container.id} has, or had in this run, a process ${id} already`)
     if (container.processes.has(id) || container.starting.has(id)) throw taken()
+    // One that was given up may still come: its directory is not another's until then.
+    if (shim.processes.find(id)?.freed === false) throw taken()
     const process = new Process(id, execSpec(run.process, this.#input), container.processDir(id))
     container.starting.set(id, process)
     try {

@@ -88,6 +88,25 @@ t.test('many ends at once come in one call', async (t) => {
   monitor.close()
 })
 
+t.test('what a shim said before it ended is heard, also when it has not read all that it was told', async (t) => {
+  const { monitor, batches, until } = watcher()
+  const runDir = join(directory, 'unread')
+  await mkdir(runDir)
+  // A wait that does not read: it ends with the packet still in its queue.
+  const { pid, process: shim, connection } = await monitor.spawnShim({ path: '/bin/bash', args: ['-c', 'until read -t 0 -u 3; do :; done; echo first >&3; echo second >&3'], runDir, env: [] })
+  monitor.send(connection, new Uint8Array(64))
+  // This turn of the loop lasts until it has ended: nothing is read before.
+  while (!readFileSync(`/proc/${pid}/stat`, 'utf8').includes(') Z '));
+  await until('hangup', 1)
+  await until('exit', 1)
+  const said = batches.flat().filter((event) => event.token === connection)
+  t.same(said.map((event) => event.kind === 'packet' ? Buffer.from(event.packet).toString() : event.kind), ['first\n', 'second\n', 'hangup'])
+  monitor.drop(connection)
+  monitor.drop(shim)
+  t.equal(monitor.size, 0)
+  monitor.close()
+})
+
 t.test('closed in the middle, and dropped inside the callback', async (t) => {
   const { monitor } = watcher()
   for (let i = 0; i < 20; i++) await shell(monitor, 'exit 0')

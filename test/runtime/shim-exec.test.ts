@@ -1,9 +1,12 @@
 /** Processes in the shim's slots, with a runtime that is a shell script. */
 import t from 'tap'
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
+import { constants } from 'node:os'
 import { join } from 'node:path'
 import { Shim } from '../../src/runtime/shim.ts'
-import type { ShimProcess } from '../../src/runtime/shim-processes.ts'
+import { ShimProcesses, type ShimProcess } from '../../src/runtime/shim-processes.ts'
+import { decodePacket, encodePacket, packetType, shimOp, shimState } from '../../src/runtime/shim-protocol.ts'
+import type { Watch } from '../../src/runtime/watch.ts'
 import { readExitRecord } from '../../src/supervisor/exit-record.ts'
 import { exitOf, finish, house, output, type House } from '../support/shim.ts'
 
@@ -38,6 +41,12 @@ t.test('each slot has its process, input, output and exit', async (t) => {
     shim.processes.acknowledge(process)
     await freed(process)
   }
+  const held = await start(at, shim, 'held', 'exec sleep 1000')
+  t.match((await start(at, shim, 'held', 'exit 0')).result, { error: constants.errno.EEXIST, pid: 0 }, 'one directory is not for two')
+  held.process.signal(9)
+  t.match(await ended(held.process), { waitStatus: 9 }, 'whose process is as it was')
+  shim.processes.acknowledge(held.process)
+  await freed(held.process)
   const again = await start(at, shim, 'd', 'exit 9')
   t.equal(again.process.slot, 1, 'a slot is used again')
   t.match(await ended(again.process), { waitStatus: 9 << 8 }, 'also when it ends before its pid is known')
@@ -78,6 +87,29 @@ t.test('a runtime that refuses or is ended leaves the slot free, and nobody behi
   process.kill(pid, 'SIGKILL')
   await exitOf(shim)
   await finish(shim)
+})
+
+t.test('a slot whose process could not be made is nobody else\'s until the shim has freed it', async (t) => {
+  const freedSlots: number[] = []
+  const processes = new ShimProcesses({ drop: () => {} } as unknown as Watch, () => {}, (slot) => freedSlots.push(slot))
+  const say = (type: number, slot: number, state: number, waitStatus: number): void => {
+    const packet = decodePacket(encodePacket(type, { slot, op: shimOp.exec }))
+    if (packet === undefined) throw new Error('a packet is one')
+    processes.receive({ ...packet, state, waitStatus }, null)
+  }
+  const failed = processes.take('failed')
+  const result = processes.start(failed, options)
+  say(packetType.result, 1, shimState.createFailed, 3 << 8)
+  t.match(await result, { waitStatus: 3 << 8 })
+  t.ok(failed.freed, 'over for whoever asked')
+  const next = processes.take('next')
+  t.equal(next.slot, 2)
+  say(packetType.free, 1, shimState.createFailed, 0)
+  t.same(freedSlots, [1])
+  t.notOk(next.freed)
+  t.equal(processes.take('last').slot, 1)
+  say(packetType.result, 1, 0, 1)
+  t.equal(processes.take('after a refusal').slot, 1)
 })
 
 t.test('another daemon finds them by their ids: what runs, and what ended unseen', async (t) => {

@@ -283,6 +283,9 @@ void WatchSet::ReadConnection(uint32_t token, Entry* entry, std::vector<Notice>*
       length = recvmsg(fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
     } while (length < 0 && errno == EINTR);
     if (length < 0 && errno == EAGAIN) return;
+    // A peer that closes with packets unread leaves this error, which comes before what it had sent, once (unix_release_sock() in
+    // net/unix/af_unix.c): that may be the only word of an exit.
+    if (length < 0 && errno == ECONNRESET) continue;
     if (length <= 0) {
       Hangup(&entries_.at(token), token, batch);
       return;

@@ -9,7 +9,6 @@
 
 static struct process *const init = processes;
 
-/* The runtime that was to make a process has ended: true with the pid in it when it did. */
 /* A runtime may name any process; one that lives is believed to be the container's if it is the shim's child, as it has become by the end
  * of its maker. Another's would be signalled and killed in its place. */
 static bool is_stranger(pid_t pid) {

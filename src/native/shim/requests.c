@@ -22,18 +22,29 @@ static bool is_id(const char *id, size_t length) {
   return true;
 }
 
+/* Its directory has its log and its exit record: nobody else's. */
+static bool is_taken(const char *id) {
+  for (unsigned slot = 1; slot < slots_used; slot++) {
+    if (processes[slot].used && strcmp(processes[slot].id, id) == 0) return true;
+  }
+  return false;
+}
+
 static void ask_exec(const struct shim_packet *packet, const char *payload, size_t length) {
   struct exec_payload head;
   char id[MOST_ID + 1] = "";
   int error = 0;
   if (packet->slot == 0 || packet->slot >= SLOTS || length <= sizeof head || !is_id(payload + sizeof head, length - sizeof head)) error = EINVAL;
   else if (processes[packet->slot].used) error = EBUSY;
+  if (error == 0) {
+    memcpy(&head, payload, sizeof head);
+    memcpy(id, payload + sizeof head, length - sizeof head);
+    if (is_taken(id)) error = EEXIST;
+  }
   if (error != 0) {
     refuse(packet, PACKET_RESULT, error);
     return;
   }
-  memcpy(&head, payload, sizeof head);
-  memcpy(id, payload + sizeof head, length - sizeof head);
   exec_begin(&processes[packet->slot], packet, id, head.window);
 }
 
@@ -88,7 +99,8 @@ void on_connection(void) {
     struct iovec parts[2] = { { &packet, sizeof packet }, { buffer, sizeof buffer } };
     struct msghdr message = { .msg_iov = parts, .msg_iovlen = 2 };
     ssize_t length = recvmsg(connection, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-    if (length < 0 && errno == EINTR) continue;
+    /* A daemon that closes with packets unread leaves ECONNRESET before what it had sent, once: acknowledgements may be among that. */
+    if (length < 0 && (errno == EINTR || errno == ECONNRESET)) continue;
     if (length < 0 && errno == EAGAIN) return;
     if (length <= 0) {
       connection_drop();
