@@ -23,15 +23,21 @@ export class LastWord {
     this.#waiting = []
   }
 
-  /** Resolves with the status, or with null when the kernel does not tell it within so many milliseconds. */
-  async within (milliseconds: number): Promise<number | null> {
-    if (!this.#final) {
-      let timer: NodeJS.Timeout | undefined
-      await new Promise<void>((resolve) => {
-        this.#waiting.push(resolve)
-        timer = setTimeout(resolve, milliseconds)
-      })
+  /**
+   * Resolves with the status, or with null when the kernel does not tell it within so many milliseconds; while it is `held` from its
+   * parent, however, it is waited for, and as long again when that has let go.
+   */
+  async within (milliseconds: number, held: () => Promise<boolean>): Promise<number | null> {
+    for (let more = true, before = false; more && !this.#final;) {
+      const { promise, resolve } = Promise.withResolvers<void>()
+      this.#waiting.push(resolve)
+      const timer = setTimeout(resolve, milliseconds)
+      await promise
       clearTimeout(timer)
+      this.#waiting = this.#waiting.filter((other) => other !== resolve)
+      const now = !this.#final && await held()
+      more = now || before
+      before = now
     }
     return this.status
   }

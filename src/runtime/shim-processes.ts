@@ -1,4 +1,5 @@
 import { LongshoreError, hasCode } from '../errors.ts'
+import { isHeld } from './blocked.ts'
 import type { ExitFacts } from './exit.ts'
 import { LastWord, reapLimit } from './last-word.ts'
 import { encodePacket, encodeWindow, packetType, shimFlag, shimOp, shimState, slotCount, type ShimPacket } from './shim-protocol.ts'
@@ -54,6 +55,7 @@ export class ShimProcess {
   #ended = false
   readonly #lastWord = new LastWord()
   #timer: NodeJS.Timeout | undefined
+  #released = false
 
   constructor (watch: Watch, slot: number, id: string) {
     this.#watch = watch
@@ -112,6 +114,7 @@ export class ShimProcess {
   }
 
   release (): void {
+    this.#released = true
     clearTimeout(this.#timer)
     this.#watch.drop(this.#pidfd)
     this.#pidfd = undefined
@@ -120,12 +123,19 @@ export class ShimProcess {
 
   /** Of one that has ended, or was killed: the status that the kernel tells once it has been reaped, null when it does not. */
   async lastStatus (): Promise<number | null> {
-    return this.#pidfd === undefined ? this.#lastWord.status : await this.#lastWord.within(reapLimit)
+    return this.#pidfd === undefined ? this.#lastWord.status : await this.#lastWord.within(reapLimit, async () => await isHeld(this.pid))
   }
 
   #expectExit (): void {
     if (this.exit !== undefined || this.lost) return
-    this.#timer = setTimeout(() => this.lose(), shimGrace)
+    this.#timer = setTimeout(() => {
+      // The shim cannot reap what a tracer holds, and is told when that lets go.
+      void isHeld(this.pid).catch(() => false).then((held) => {
+        if (this.#released) return
+        if (held) this.#expectExit()
+        else this.lose()
+      })
+    }, shimGrace)
     this.#timer.unref()
   }
 }

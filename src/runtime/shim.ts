@@ -1,6 +1,7 @@
 import { randomInt } from 'node:crypto'
 import { hasCode } from '../errors.ts'
 import { shimPath, type ProbeResult } from '../native/index.ts'
+import { isHeld } from './blocked.ts'
 import type { ExitFacts } from './exit.ts'
 import { LastWord, reapLimit } from './last-word.ts'
 import { ShimConnection } from './shim-connection.ts'
@@ -331,7 +332,7 @@ export class Shim {
 
   /** Of init that has ended: the status that the kernel tells once it has been reaped, null when it does not. */
   async lastInitStatus (): Promise<number | null> {
-    return this.#initStatus ?? (this.#init === undefined ? this.#lastWord.status : await this.#lastWord.within(reapLimit))
+    return this.#initStatus ?? (this.#init === undefined ? this.#lastWord.status : await this.#lastWord.within(reapLimit, async () => await isHeld(this.initPid)))
   }
 
   #over (): void {

@@ -1,8 +1,9 @@
 import { LongshoreError } from '../errors.ts'
 import { failpoint } from '../failpoints.ts'
+import { blockedBy } from '../runtime/blocked.ts'
 import type { Container } from '../runtime/container.ts'
 import { removeTree } from '../runtime/files.ts'
-import { killAll, killInit, stopped } from './kill.ts'
+import { heldLimit, killAll, killInit, notEnded, stopped } from './kill.ts'
 import { isLive } from '../runtime/states.ts'
 import { standDown } from './restart.ts'
 import type { Supervisor } from './supervisor.ts'
@@ -102,16 +103,16 @@ export class DeleteTask extends Task<void> {
   }
 
   async #kill (supervisor: Supervisor, container: Container): Promise<void> {
-    const deadline = Date.now() + killLimit * 1000
+    const began = performance.now()
     while (isLive(container.status)) {
       this.step = 'waiting for the killed container to end'
       if (container.init !== undefined) container.init.asked = { signal: 9, requestId: this.requestId }
       await killInit(supervisor, container)
       if (await stopped(container, 1)) return
       await killAll(supervisor, container)
-      if (Date.now() > deadline) {
-        throw new LongshoreError('timeout', `container ${container.id} did not end within ${killLimit} s of SIGKILL`, { extra: { step: this.step, taskId: this.id } })
-      }
+      const seconds = (performance.now() - began) / 1000
+      if (seconds > killLimit) throw await notEnded(container, killLimit, this)
+      if (seconds > heldLimit && (await blockedBy(container))?.held === true) throw await notEnded(container, heldLimit, this)
     }
   }
 }

@@ -2,6 +2,7 @@ import { hasCode } from '../errors.ts'
 import { failpoint } from '../failpoints.ts'
 import { nowNs } from '../native/index.ts'
 import type { ExitView } from '../schemas/index.ts'
+import { isHeld } from '../runtime/blocked.ts'
 import { thaw } from '../runtime/cgroup.ts'
 import type { Container } from '../runtime/container.ts'
 import { exitView, type ExitFacts } from '../runtime/exit.ts'
@@ -116,7 +117,8 @@ export async function endExecs (supervisor: Supervisor, task: Task<unknown>, con
   for (;;) {
     const open = left()
     if (open.length === 0) return
-    if (performance.now() > deadline) break
+    // What a tracer holds is dead, and its status will be told.
+    if (performance.now() > deadline && !(await Promise.all(open.map(async ({ pid }) => await isHeld(pid)))).includes(true)) break
     for (const process of open) {
       if (process.status !== 'created') kill(process)
       // It waits for its turn to call the runtime: when it comes, it is refused.

@@ -1,4 +1,5 @@
 import { failpoint } from '../failpoints.ts'
+import { blockedBy, isHeld } from '../runtime/blocked.ts'
 import type { Container } from '../runtime/container.ts'
 import { nowNs } from '../native/index.ts'
 import { exitView, type ExitFacts } from '../runtime/exit.ts'
@@ -97,7 +98,17 @@ export function watchRun (supervisor: Supervisor, container: Container): void {
   shim.onInitEnded = () => {
     if (init.ended !== undefined) return
     if (shim.gone) void shimLost(supervisor, container, report)
-    else grace = setTimeout(() => shim.kill(), shimGrace * 1000)
+    else expectExit(false)
+  }
+  // A shim that can reap init and does not is not a shim any more. What a tracer holds it cannot reap, and is told of when that lets go.
+  const expectExit = (known: boolean): void => {
+    grace = setTimeout(() => {
+      void heldUp(supervisor, container, known).then((held) => {
+        if (init.ended !== undefined || shim.gone) return
+        if (held) expectExit(true)
+        else shim.kill()
+      })
+    }, shimGrace * 1000)
   }
   shim.onGone = () => {
     if (init.ended === undefined) void shimLost(supervisor, container, report)
@@ -105,6 +116,19 @@ export function watchRun (supervisor: Supervisor, container: Container): void {
   if (shim.exit !== undefined) report(shim.exit)
   else if (shim.gone) void shimLost(supervisor, container, report)
   else if (shim.initStatus !== undefined) shim.onInitEnded(shim.initStatus)
+}
+
+/** Whether init, which has ended, is held from its shim; that is logged once. */
+async function heldUp (supervisor: Supervisor, container: Container, known: boolean): Promise<boolean> {
+  const { run, shim, init } = container
+  try {
+    if (!await isHeld(init?.pid ?? null, shim?.pid)) return false
+    if (!known) supervisor.log.warn({ container: container.id, runId: run?.runId, why: (await blockedBy(container))?.text }, 'the end of a container is waited for: something else holds its init')
+    return true
+  } catch (error) {
+    supervisor.log.error({ err: error, container: container.id }, 'it cannot be found out whether init is held by a tracer')
+    return false
+  }
 }
 
 /**

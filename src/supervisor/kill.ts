@@ -1,7 +1,9 @@
-import { hasCode } from '../errors.ts'
+import { LongshoreError, hasCode } from '../errors.ts'
+import { blockedBy } from '../runtime/blocked.ts'
 import { processesOf, thaw } from '../runtime/cgroup.ts'
 import type { Container } from '../runtime/container.ts'
 import type { Supervisor } from './supervisor.ts'
+import type { Task } from './task.ts'
 
 /**
  * Sends a signal to every process of the container's cgroup. Each is held by a pidfd (pidfd_open(2)) and looked up
@@ -73,4 +75,21 @@ export async function stopped (container: Container, seconds: number): Promise<b
       resolve(result)
     }
   })
+}
+
+/** seconds after SIGKILL past which nobody waits for what is dead and only held by a tracer: no signal hurries that */
+export const heldLimit = 3
+
+/** stopped(), after SIGKILL; throws `timeout` that names what blocks as soon as it is clear that it is a tracer. */
+export async function stoppedUnlessHeld (container: Container, seconds: number, task: Task<unknown>): Promise<boolean> {
+  if (await stopped(container, heldLimit)) return true
+  if ((await blockedBy(container))?.held === true) throw await notEnded(container, heldLimit, task)
+  return await stopped(container, seconds - heldLimit)
+}
+
+/** `timeout`, whose step names what keeps the container from ending so many seconds after SIGKILL. */
+export async function notEnded (container: Container, seconds: number, task: Task<unknown>): Promise<LongshoreError> {
+  const why = await blockedBy(container).catch(() => undefined)
+  const step = why === undefined ? task.step : `${task.step}; ${why.text}`
+  return new LongshoreError('timeout', `container ${container.id} did not end within ${seconds} s of SIGKILL; it is at: ${step}`, { extra: { step, taskId: task.id } })
 }

@@ -1,3 +1,4 @@
+import { isHeld } from '../runtime/blocked.ts'
 import { processesOfEach, type ContainerCgroup } from '../runtime/cgroup.ts'
 import type { Container } from '../runtime/container.ts'
 import { isLive } from '../runtime/states.ts'
@@ -81,6 +82,11 @@ export class Reconciler {
 
   /** Init has ended and nobody told: the record, or the shim's end, says how. */
   async #findExit (container: Container, runId: string): Promise<void> {
+    const { shim, init } = container
+    // One that a tracer holds, or in whose pid namespace another is held, has left its group and can be reaped by nobody yet.
+    if (shim !== undefined && await isHeld(init?.pid ?? null, shim.gone ? undefined : shim.pid)) return
+    // What was looked at took its time.
+    if (init?.ended !== undefined) return
     this.#supervisor.repaired('exit', { container: container.id, runId }, 'the notice of an exit was lost')
     const record = await readExitRecord(container.outDir, 'init')
     if (record !== undefined) exitSeen(this.#supervisor, container, record)

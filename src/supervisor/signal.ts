@@ -1,4 +1,5 @@
 import { LongshoreError, hasCode } from '../errors.ts'
+import { blockedBy } from '../runtime/blocked.ts'
 import { thaw } from '../runtime/cgroup.ts'
 import type { Container } from '../runtime/container.ts'
 import type { Process } from '../runtime/process.ts'
@@ -42,12 +43,17 @@ export class SignalTask extends Task<void> {
       if (target.isInit) container.shim?.signalInit(signal)
       else target.handle?.signal(signal)
     } catch (error) {
-      if (hasCode(error, 'ESRCH')) throw ended(container, target)
+      if (hasCode(error, 'ESRCH')) return this.#tooLate(container, target)
       throw error
     }
     if (wake === true) return this.#wake(supervisor, container)
     // SIGKILL reaches a frozen process only when it is thawed (cgroup v1). For a process beside init the rest stays as it is.
     return signal === 9 && target.isInit && container.run?.cgroup != null ? thaw(container.run.cgroup) : undefined
+  }
+
+  /** It is dead, and its exit has not been told yet: perhaps since a tracer holds it. */
+  async #tooLate (container: Container, target: Process): Promise<never> {
+    throw ended(container, target, (await blockedBy(container).catch(() => undefined))?.text)
   }
 
   async #toAll (supervisor: Supervisor, container: Container, target: Process): Promise<void> {
@@ -64,6 +70,6 @@ export class SignalTask extends Task<void> {
   }
 }
 
-function ended (container: Container, process: Process): LongshoreError {
-  return new LongshoreError('container_not_running', `process ${process.id} of container ${container.id} has ended`)
+function ended (container: Container, process: Process, why?: string): LongshoreError {
+  return new LongshoreError('container_not_running', `process ${process.id} of container ${container.id} has ended${why === undefined ? '' : `; ${why}`}`)
 }

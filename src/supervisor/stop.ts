@@ -1,6 +1,6 @@
 import { LongshoreError } from '../errors.ts'
 import type { ContainerView } from '../schemas/index.ts'
-import { killAll, stopped } from './kill.ts'
+import { killAll, notEnded, stopped, stoppedUnlessHeld } from './kill.ts'
 import { TurnTask, standDown } from './restart.ts'
 import { SignalTask } from './signal.ts'
 import type { Supervisor } from './supervisor.ts'
@@ -48,11 +48,9 @@ export class StopTask extends Task<ContainerView> {
     if (!await stopped(container, grace)) {
       this.step = 'waiting for the container to end after SIGKILL'
       await deliver(supervisor, new SignalTask({ containerId: id, signal: 9 }, context))
-      if (!await stopped(container, killLimit)) {
+      if (!await stoppedUnlessHeld(container, killLimit, this)) {
         await killAll(supervisor, container)
-        if (!await stopped(container, killLimit)) {
-          throw new LongshoreError('timeout', `container ${id} did not end within ${killLimit} s of SIGKILL`, { extra: { step: this.step, taskId: this.id } })
-        }
+        if (!await stopped(container, killLimit)) throw await notEnded(container, 2 * killLimit, this)
       }
     }
     return container.view()

@@ -2,6 +2,7 @@ import { join } from 'node:path'
 import { LongshoreError } from '../errors.ts'
 import type { ContainerView, EventView, ExitView } from '../schemas/index.ts'
 import type { ExitRow, Journal } from '../events/journal.ts'
+import { blockedBy } from '../runtime/blocked.ts'
 import { Container, type Directories } from '../runtime/container.ts'
 import type { Process } from '../runtime/process.ts'
 import { Criu } from '../runtime/criu.ts'
@@ -68,7 +69,7 @@ export class Supervisor {
   #takenUp: () => void = () => {}
   readonly #lanes = new Lanes()
   readonly #slots: Slots
-  readonly #tasks = new TaskList()
+  readonly #tasks = new TaskList(async (task) => await this.#whatBlocks(task))
   readonly waits = new Waits()
   readonly deadlines = new Deadlines()
   readonly criu: Criu
@@ -309,6 +310,12 @@ export class Supervisor {
       this.#runtimeCalls--
       release()
     }
+  }
+
+  /** Of the container that a task is about. */
+  async #whatBlocks ({ containerId }: Task<unknown>): Promise<string | undefined> {
+    const container = containerId === undefined ? undefined : this.containers.get(containerId)
+    return container === undefined ? undefined : (await blockedBy(container))?.text
   }
 
   #restoring (): LongshoreError {

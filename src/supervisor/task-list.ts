@@ -4,6 +4,8 @@ import type { Task } from './task.ts'
 const shown = 1000
 /** milliseconds between looks at the deadlines */
 const lookMs = 50
+/** milliseconds that what blocks a task may take to be found out */
+const askLimit = 1000
 
 /**
  * The tasks under way, and the last ones that have ended. Nearly every request is a task and hardly one is ever looked up, so they
@@ -16,6 +18,12 @@ export class TaskList {
   readonly #ended: Task<unknown>[] = []
   #next = 0
   #looks: NodeJS.Timeout | undefined
+  readonly #whatBlocks: (task: Task<unknown>) => Promise<string | undefined>
+
+  /** `whatBlocks` is asked once for each task whose deadline has passed. */
+  constructor (whatBlocks: (task: Task<unknown>) => Promise<string | undefined>) {
+    this.#whatBlocks = whatBlocks
+  }
 
   /** how many are under way */
   get size (): number {
@@ -54,6 +62,16 @@ export class TaskList {
     return [...this.#underWay]
   }
 
+  async #expire (task: Task<unknown>): Promise<void> {
+    // Not twice, while it is asked about.
+    task.expiresAt = Infinity
+    let timer: NodeJS.Timeout | undefined
+    const late = new Promise<undefined>((resolve) => { timer = setTimeout(() => resolve(undefined), askLimit) })
+    const why = await Promise.race([this.#whatBlocks(task).catch(() => undefined), late])
+    clearTimeout(timer)
+    task.expire(why)
+  }
+
   /** A deadline begins at the first look that finds its task and is seen at a later one, so it is two looks late at most. */
   #look (): void {
     const now = performance.now()
@@ -61,8 +79,8 @@ export class TaskList {
     for (const task of this.#underWay) {
       if (task.internal || task.expired !== undefined) continue
       task.expiresAt ??= now + task.timeout * 1000
-      if (task.expiresAt <= now) task.expire()
-      else more = true
+      if (task.expiresAt <= now) void this.#expire(task)
+      more = true
     }
     if (more) return
     clearInterval(this.#looks)

@@ -93,10 +93,12 @@ export abstract class Task<T> {
     this.#settle()
   }
 
-  /** Answers the sender that the deadline has passed; the work goes on. */
-  expire (): void {
-    this.expired = new LongshoreError('timeout', `${this.kind} did not finish within ${this.timeout} s; it is at: ${this.step}`, {
-      extra: { step: this.step, taskId: this.id }
+  /** Answers the sender that the deadline has passed, with what keeps processes from going on if that is known; the work goes on. */
+  expire (why?: string): void {
+    if (this.settled) return
+    const step = why === undefined ? this.step : `${this.step}; ${why}`
+    this.expired = new LongshoreError('timeout', `${this.kind} did not finish within ${this.timeout} s; it is at: ${step}`, {
+      extra: { step, taskId: this.id }
     })
     this.#answer?.reject(this.expired)
   }
