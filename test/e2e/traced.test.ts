@@ -104,7 +104,7 @@ t.test('what a tracer holds: stop, signal and delete name it, reads go on, and i
   t.match(inside.body, held(`a child of init \\(pid ${child}\\)`))
 
   // Longer than a shim has that could tell of an end, and does not.
-  await new Promise((resolve) => setTimeout(resolve, Math.max(0, began + 5800 - performance.now())))
+  await new Promise((resolve) => setTimeout(resolve, Math.max(0, began + 5500 - performance.now())))
   t.same(events.events.filter(({ event }) => event === 'StateExit'), [], 'nothing is told while nobody can know')
   t.equal((await daemon.shims()).length, 3, 'no other shim is killed')
 
