@@ -47,7 +47,8 @@ export class StopTask extends Task<ContainerView> {
     await deliver(supervisor, new SignalTask({ containerId: id, signal, thaw: true }, context))
     if (!await stopped(container, grace)) {
       this.step = 'waiting for the container to end after SIGKILL'
-      await deliver(supervisor, new SignalTask({ containerId: id, signal: 9 }, context))
+      // When init has ended, its exit holds the lane until the processes beside it are gone, which it kills itself.
+      if (container.init?.ended === undefined) await deliver(supervisor, new SignalTask({ containerId: id, signal: 9 }, context))
       if (!await stoppedUnlessHeld(container, killLimit, this)) {
         await killAll(supervisor, container)
         if (!await stopped(container, killLimit)) throw await notEnded(container, 2 * killLimit, this)
