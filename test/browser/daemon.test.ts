@@ -8,7 +8,7 @@ import { Daemon, trap } from '../support/daemon.ts'
 import { firstToken, tcpAddress } from '../support/tcp.ts'
 
 /** What a page has of the DOM: the types of it are not those of this project. */
-type Page = { seen: [string, string][], gone: boolean, states: number[], EventSource: new (url: string, init?: object) => any, fetch: (url: string, init?: object) => Promise<Response> } // any: see above
+type Page = { seen: [string, string][], source: { readyState: number }, states: number[], EventSource: new (url: string, init?: object) => any, fetch: (url: string, init?: object) => Promise<Response> } // any: see above
 
 const daemon = await Daemon.start(['--listen', '127.0.0.1:0'])
 t.teardown(async () => await daemon.destroy())
@@ -35,7 +35,7 @@ t.test('a page logs in and follows the events over kill -9 of the daemon: none l
     const window = globalThis as unknown as Page
     window.seen = []
     window.states = []
-    const source = new window.EventSource('/events?from=earliest')
+    const source = window.source = new window.EventSource('/events?from=earliest')
     for (const type of ['StateCreate', 'StateDelete', 'StateExit', 'StateStart', 'StateUpdate', 'Gap']) {
       source.addEventListener(type, ({ data, lastEventId }: { data: string, lastEventId: string }) => window.seen.push([type === 'Gap' ? type : lastEventId, JSON.parse(data).containerId]))
     }
@@ -44,6 +44,11 @@ t.test('a page logs in and follows the events over kill -9 of the daemon: none l
   })
   const bundle = await daemon.bundle('many', trap(0))
   for (let kills = 0; kills < 2; kills++) {
+    // It waits some seconds before it comes back: a daemon that is killed before that is one that it never missed.
+    await page.waitForFunction((times) => {
+      const { source, states } = globalThis as unknown as Page
+      return states.length >= times && source.readyState === 1
+    }, kills)
     const work = Array.from({ length: 4 }, async (_, index) => {
       const id = `many-${kills}-${index}`
       await daemon.post('/containers', { id, bundle, start: false })
