@@ -169,6 +169,13 @@ export class Groups {
     return group
   }
 
+  /** Forgets all of them, and what they were about to write. */
+  clear (): void {
+    this.#all.clear()
+    this.#anywhere.clear()
+    this.#byContainer.clear()
+  }
+
   /** Forgets a group that has no members any more. */
   prune (group: Group): void {
     if (group.members.length > 0) return

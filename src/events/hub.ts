@@ -1,4 +1,5 @@
 import { setInterval as every } from 'node:timers'
+import { LongshoreError } from '../errors.ts'
 import type { Entry } from './entry.ts'
 import { Groups, type Group } from './group.ts'
 import type { Journal } from './journal.ts'
@@ -138,11 +139,13 @@ export class Hub {
 
   /** Without a reason the stream is complete, and its reader may take its time; with one it has a moment to hear it. */
   #end (reader: Reader, reason?: Bye): void {
-    const { sink, form } = reader
     const ended = reader.closed
     this.#quiet(reader)
-    if (reason !== undefined) setTimeout(() => sink.destroy(), endGrace).unref()
-    if (ended) return
+    if (reason !== undefined) setTimeout(() => reader.sink.destroy(), endGrace).unref()
+    if (!ended) this.#bye(reader, reason)
+  }
+
+  #bye ({ sink, form }: Reader, reason?: Bye): void {
     if (reason !== undefined) this.stats.bye(reason)
     // JSON lines have no word for it: a stream that breaks off is not mistaken for one that has been told to its end.
     if (reason !== undefined && reason !== 'shutdown' && form === 'ndjson') {
@@ -197,8 +200,21 @@ export class Hub {
   #renewed (): void {
     this.#tail.clear()
     this.#rounds.clear()
+    this.#groups.clear()
     this.#head = this.#journal.head
-    void this.#slices(this.#readers, (reader) => this.#end(reader, 'journal-lost'))
+    // All of them in this turn: what the new history tells is not for those whose word of it comes in a later one.
+    const lost = new Set<Reader>()
+    for (const reader of this.#readers) {
+      if (reader.closed) continue
+      reader.group = undefined
+      this.#quiet(reader)
+      lost.add(reader)
+    }
+    void this.#slices(lost, (reader) => {
+      if (!this.#readers.has(reader)) return
+      setTimeout(() => reader.sink.destroy(), endGrace).unref()
+      this.#bye(reader, 'journal-lost')
+    })
   }
 
   async #slices (readers: Set<Reader>, each: (reader: Reader) => void): Promise<void> {
@@ -287,6 +303,7 @@ export class Hub {
       this.#advance(reader, Math.max(reached, first - 1), bytes)
     } catch (error) {
       if (reader.closed) return
+      if (error instanceof LongshoreError && error.code === 'events_gone') return this.#end(reader, 'journal-lost')
       this.#options.log.warn({ err: error }, 'a page of the journal could not be read for a reader')
       this.#end(reader, 'journal-unreadable')
       return

@@ -1,12 +1,13 @@
 import { LongshoreError } from '../errors.ts'
 import type { EventType } from '../schemas/index.ts'
 import type { Ahead } from './ahead.ts'
-import { epochOf, locate, type Bounds } from './cursor.ts'
+import { epochOf, locate, positionId, type Bounds, type Position } from './cursor.ts'
 import { Entry, type Form } from './entry.ts'
 import type { FilterQuery } from './filter.ts'
 import type { Append, Epoch, StoredBytes, StoredExit, StoredPage } from './journal-protocol.ts'
 import { exitRow, type ExitRow } from './journal-row.ts'
 import type { Ask } from './journal-thread.ts'
+import { runEvent, type RunEvent } from './run-event.ts'
 
 /** Events in order; everything that matches up to `reached` is among them. */
 export type Page = { entries: Entry[], reached: number }
@@ -14,12 +15,22 @@ export type Page = { entries: Entry[], reached: number }
 /** What can be asked of the journal. */
 export abstract class JournalReads implements Bounds {
   abstract get epochs (): readonly Epoch[]
+  abstract get epoch (): string
   abstract get head (): number
   abstract get first (): number
 
-  /** Asks the database, once what was told ahead of it is there (or could not be written). */
-  protected abstract ask (ask: Ask): Promise<unknown>
+  /** Asks the database, once what was told ahead of it is there (or could not be written). A function is called then. */
+  protected abstract ask (ask: Ask | (() => Ask)): Promise<unknown>
   protected abstract get ahead (): Ahead | undefined
+
+  /** The id of a place in the journal; locate() finds the place again. */
+  positionId (after: number): string {
+    return positionId(this, after)
+  }
+
+  locate (id: string): Position {
+    return locate(this, id)
+  }
 
   /**
    * The next events after a sequence number, oldest first: as many as fit a page (64 KiB or so) and `limit`.
@@ -39,7 +50,7 @@ export abstract class JournalReads implements Bounds {
 
   async #read (options: { after: number, limit: number, until: number, filter: FilterQuery, form?: Form }): Promise<unknown> {
     // What is told and not in the database is read from memory by those who follow, and later by the others.
-    return await this.ask({ op: 'read', ...options, until: Math.min(options.until, this.head - (this.ahead?.size ?? 0)) })
+    return await this.ask(() => ({ op: 'read', ...options, until: Math.min(options.until, this.head - (this.ahead?.size ?? 0)) }))
   }
 
   /** The sequence number after which events are at or later than a time (milliseconds since 1970). */
@@ -48,9 +59,11 @@ export abstract class JournalReads implements Bounds {
   }
 
   /** What has been told of a run, in order. */
-  async eventsOfRun (runId: string): Promise<{ id: string, type: EventType, timestamp: string, processId?: string, pid?: number, oomKills?: number }[]> {
-    const rows = await this.ask({ op: 'ofRun', runId }) as { seq: number, type: EventType, timestamp: string, process_id: string | null, pid: number | null, oom_kills: number | null }[]
-    const events = rows.map(({ seq, type, timestamp, process_id: processId, pid, oom_kills: oomKills }) => ({ id: `${epochOf(this, seq)}:${seq}`, type, timestamp, ...(processId === null ? {} : { processId }), ...(pid === null ? {} : { pid }), ...(oomKills === null ? {} : { oomKills }) }))
+  async eventsOfRun (runId: string): Promise<RunEvent[]> {
+    const stored = await this.ask({ op: 'ofRun', runId }) as RunEvent[]
+    const last = Number(stored.at(-1)?.id.split(':')[1] ?? 0)
+    const ahead = this.#ahead().filter(({ seq, row }) => row.runId === runId && seq > last)
+    const events = [...stored, ...ahead.map(({ seq, row }) => runEvent(epochOf(this, seq), seq, row.body))]
     this.ahead?.once.learn(runId, events)
     return events
   }
@@ -59,10 +72,15 @@ export abstract class JournalReads implements Bounds {
   async tells (options: { after: string, containerId: string, type: EventType }): Promise<boolean> {
     const { containerId, type } = options
     let { after } = locate(this, options.after)
-    while (after < this.head) {
+    // Before the database is asked, as in exitAfter().
+    if (this.#ahead().some(({ seq, row }) => seq > after && row.containerId === containerId && row.type === type)) return true
+    const { epoch } = this
+    while (after < this.head && this.epoch === epoch) {
       try {
         const { entries, reached } = await this.read({ after, limit: 1, filter: { containers: [containerId], types: [type] } })
         if (entries.length > 0) return true
+        // The rest cannot be written to the database now, and was looked at.
+        if (reached <= after) return false
         after = reached
       } catch (error) {
         // What a journal told that was lost meanwhile cannot be told from what it did not.
@@ -75,7 +93,7 @@ export abstract class JournalReads implements Bounds {
 
   /** True when an event of this container is kept. */
   async knows (containerId: string): Promise<boolean> {
-    return await this.ask({ op: 'knows', containerId }) as boolean
+    return this.#ahead().some(({ row }) => row.containerId === containerId) || await this.ask({ op: 'knows', containerId }) as boolean
   }
 
   /** The exit of a run's process; without runId, of the container's last run. Kept at least a day after the container has gone. */
@@ -89,12 +107,13 @@ export abstract class JournalReads implements Bounds {
   /** The first exit that was told after that of a run, of a later run of the same container; undefined as well when the run has no exit. */
   async exitAfter (options: { containerId: string, runId: string, processId: string }): Promise<ExitRow | undefined> {
     const { containerId, runId, processId } = options
+    if (await this.exitOf(options) === undefined) return undefined
     // Before the database is asked: what is told now is in one of them, whatever comes in between.
     const told = this.#told().filter((exit) => exit.containerId === containerId && exit.processId === processId)
     const stored = exitRow(await this.ask({ op: 'exitAfter', ...options }) as StoredExit | undefined)
     if (stored !== undefined || told.length === 0) return stored
+    // Its own is there, so it is in the database when it is not among them, and before all of them.
     const own = told.findIndex((exit) => exit.runId === runId)
-    if (own === -1 && await this.exitOf(options) === undefined) return undefined
     const next = told.slice(own + 1).find((exit) => exit.runId !== runId)
     return next === undefined ? undefined : toldRow(next)
   }
@@ -102,6 +121,11 @@ export abstract class JournalReads implements Bounds {
   /** Gives back memory of the thread that only its start needed. */
   async collectGarbage (): Promise<void> {
     await this.ask({ op: 'collect' })
+  }
+
+  /** What is told and not in the database. */
+  #ahead (): { seq: number, row: Append }[] {
+    return [...this.ahead?.numbered() ?? []]
   }
 
   /** Exits that are told and not in the database, oldest first: it cannot be asked for them while it cannot be written. */

@@ -48,12 +48,14 @@ export function isDamage (error: unknown, opening = false): boolean {
 }
 
 type StoreOptions = Pick<WorkerData, 'path' | 'bootId' | 'checkAtOnce' | 'lane'> & {
-  /** puts in what was told and is not there yet; returns the new head */
+  /** puts in what was told in the history that is found, and is not there yet; returns the new head */
   recover: (db: DatabaseSync, epoch: string | undefined, head: number) => number
+  /** the same for what was told in one that has been lost */
+  carry: (db: DatabaseSync, epochs: Epoch[], head: number) => number
 }
 
 /** Throws what isDamage() can tell from a passing trouble. Files above `checkAtOnce` bytes are not checked page by page. */
-export async function openStore ({ path, bootId, checkAtOnce, lane, recover }: StoreOptions): Promise<Store> {
+export async function openStore ({ path, bootId, checkAtOnce, lane, recover, carry }: StoreOptions): Promise<Store> {
   // The file first, so that it and what SQLite lays beside it (which takes its mode) are for the owner only.
   const file = await open(path, 'a', 0o600)
   const { size } = await file.stat()
@@ -73,10 +75,12 @@ export async function openStore ({ path, bootId, checkAtOnce, lane, recover }: S
     db.exec('PRAGMA synchronous = FULL')
     if (version < schemaVersion) makeTables(db)
     const bounds = db.prepare('SELECT min(seq) AS first, max(seq) AS head FROM events').get() as { first: number | null, head: number | null }
-    const head = recover(db, epochsOf(db).at(-1)?.epoch, Math.max(Number(getMeta(db, 'head') ?? 0), bounds.head ?? 0))
-    const { epochs, cut } = beginEpoch(db, bootId, lane, head)
+    const before = Math.max(Number(getMeta(db, 'head') ?? 0), bounds.head ?? 0)
+    const recovered = recover(db, epochsOf(db).at(-1)?.epoch, before)
+    const { epochs, cut } = beginEpoch(db, bootId, lane, recovered)
+    const head = carry(db, epochs, recovered)
     db.exec('PRAGMA synchronous = NORMAL')
-    return { db, epochs, head, first: bounds.first ?? head + 1, cut, unchecked }
+    return { db, epochs, head, first: bounds.first ?? before + 1, cut, unchecked }
   } catch (error) {
     db.close()
     throw error

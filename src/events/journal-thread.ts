@@ -36,7 +36,7 @@ export class JournalThread {
 
   /** `onLost`: the thread ended unasked; what was asked of it has been rejected, and start() may be called again. */
   constructor (data: WorkerData, onLost: (error: Error) => void) {
-    this.#data = data
+    this.#data = { ...data }
     this.#onLost = onLost
   }
 
@@ -57,6 +57,8 @@ export class JournalThread {
     })
     this.#worker = worker
     const value = await opened as Opened
+    // It is in the database: another thread must not put it in again.
+    delete this.#data.left
     isOpen = true
     return value
   }

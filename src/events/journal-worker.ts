@@ -4,12 +4,15 @@ import { parentPort, workerData } from 'node:worker_threads'
 import { epochOf } from './cursor.ts'
 import { Entry, reasonOf, type Form } from './entry.ts'
 import { labelsMatch } from './labels.ts'
-import type { Append, Failure, Opened, Reply, Request, StoredBytes, StoredExit, StoredPage, StoredRow, Trimmed, WorkerData } from './journal-protocol.ts'
+import type { Append, Epoch, Failure, Opened, Reply, Request, StoredBytes, StoredExit, StoredPage, StoredRow, Trimmed, WorkerData } from './journal-protocol.ts'
+import { runEvent, type RunEvent } from './run-event.ts'
 import { toldOnly } from './once.ts'
 import { collectGarbage } from './garbage.ts'
 import { isDamage, openStore, setAside, setMeta, usedBytes, type Store } from './journal-store.ts'
 
-const { path, bootId, retainEvents, retainDays, retainBytes, checkAtOnce, lane, left } = workerData as WorkerData
+const { path, bootId, retainEvents, retainDays, retainBytes, checkAtOnce, lane } = workerData as WorkerData
+/** until it is in the database */
+let { left } = workerData as WorkerData
 const day = 24 * 3600 * 1000
 /** how long an exit can be asked for after its container went (a day is promised) */
 const exitsKept = 7 * day
@@ -48,7 +51,7 @@ function prepare (db: DatabaseSync) {
     timeOf: db.prepare('SELECT time FROM events WHERE seq = ?'),
     readAll: db.prepare(`SELECT ${columns} FROM events WHERE seq > :after ${chosen} AND (:containers IS NULL OR container_id IN (SELECT value FROM json_each(:containers))) ORDER BY seq LIMIT :limit`),
     readContainer: db.prepare(`SELECT ${columns} FROM events WHERE container_id = :container AND seq > :after ${chosen} ORDER BY seq LIMIT :limit`),
-    ofRun: db.prepare("SELECT seq, type, process_id, json_extract('{' || body, '$.timestamp') AS timestamp, json_extract('{' || body, '$.pid') AS pid, json_extract('{' || body, '$.oomKills') AS oom_kills FROM events WHERE run_id = ? ORDER BY seq"),
+    ofRun: db.prepare('SELECT seq, body FROM events WHERE run_id = ? ORDER BY seq'),
     ofContainer: db.prepare('SELECT 1 FROM events WHERE container_id = ? LIMIT 1'),
     exitOfRun: db.prepare('SELECT run_id, process_id, container_id, exit FROM exits WHERE run_id = ? AND process_id = ?'),
     exitOfContainer: db.prepare('SELECT run_id, process_id, container_id, exit FROM exits WHERE container_id = ? AND process_id = ? ORDER BY time DESC LIMIT 1'),
@@ -66,7 +69,8 @@ let sql: ReturnType<typeof prepare>
 async function begin (reason?: string): Promise<Opened> {
   const aside = reason === undefined ? undefined : `${await setAside(path)}: ${reason}`
   try {
-    store = await openStore({ path, bootId, checkAtOnce, lane, recover })
+    store = await openStore({ path, bootId, checkAtOnce, lane, recover, carry })
+    left = undefined
     sql = prepare(store.db)
   } catch (error) {
     if (reason !== undefined || !isDamage(error, true)) throw error
@@ -102,12 +106,24 @@ function insert (sql: ReturnType<typeof prepare>, first: number, rows: Append[])
   }
 }
 
-/**
- * What the last daemon told and did not commit goes in, if it goes on where the database ends.
- */
+/** What the last daemon told and did not commit goes in, if it goes on where the database ends. */
 function recover (db: DatabaseSync, epoch: string | undefined, head: number): number {
   if (left === undefined || left.epoch !== epoch || left.first > head + 1) return head
-  const rows = left.rows.slice(head + 1 - left.first)
+  return putIn(db, left.rows.slice(head + 1 - left.first), head)
+}
+
+/**
+ * The database in which it was told was lost before it was there, in the last daemon's time or now: it goes into the new
+ * history, before all else, unless the last daemon came to that itself.
+ */
+function carry (db: DatabaseSync, epochs: Epoch[], head: number): number {
+  const last = left?.rows.at(-1)
+  if (left === undefined || last === undefined || epochs.some(({ epoch }) => epoch === left?.epoch)) return head
+  const there = db.prepare('SELECT 1 FROM events WHERE container_id = ? AND body = ? LIMIT 1').get(last.containerId, last.body)
+  return there === undefined ? putIn(db, left.rows.slice(), head) : head
+}
+
+function putIn (db: DatabaseSync, rows: Append[], head: number): number {
   for (let written = rows.length === 0; !written;) {
     try {
       transaction(() => insert(prepare(db), head + 1, rows), db)
@@ -199,6 +215,11 @@ function trim (): Trimmed {
   return { first: store.first, bytes: usedBytes(db), more: until >= first && until === end && end < head }
 }
 
+/** Of a run; throws a SyntaxError, which is damage, when one is none. */
+function ofRun (runId: string): RunEvent[] {
+  return (sql.ofRun.all(runId) as { seq: number, body: string }[]).map(({ seq, body }) => runEvent(epochOf(store, seq), seq, body))
+}
+
 /** An exit as it was stored; throws a SyntaxError, which is damage, when it cannot be that. */
 function sound (row: object | undefined): StoredExit | undefined {
   if (row !== undefined) JSON.parse((row as StoredExit).exit)
@@ -210,7 +231,7 @@ async function answer (request: Request): Promise<unknown> {
     case 'append': return append(request.epoch, request.first, request.rows)
     case 'read': return request.form === undefined ? read(request) : frames(read(request), request.form)
     case 'seqBefore': return seqBefore(request.time)
-    case 'ofRun': return sql.ofRun.all(request.runId)
+    case 'ofRun': return ofRun(request.runId)
     case 'knows': return sql.ofContainer.get(request.containerId) !== undefined
     case 'exit': return sound(request.runId === undefined ? sql.exitOfContainer.get(request.containerId, request.processId) : sql.exitOfRun.get(request.runId, request.processId))
     case 'exitAfter': return sound(sql.exitAfter.get({ container: request.containerId, run: request.runId, process: request.processId }))

@@ -1,7 +1,7 @@
 import { LongshoreError } from '../errors.ts'
 import { failpoint } from '../failpoints.ts'
 import { Ahead, firstRetry, lastRetry } from './ahead.ts'
-import { locate, positionId, type Bounds, type Position } from './cursor.ts'
+import type { Bounds } from './cursor.ts'
 import { Entry } from './entry.ts'
 import type { Append, Epoch, LaneRows, Opened, Trimmed } from './journal-protocol.ts'
 import { boundsOf, defaultCheckAtOnce, type JournalOptions } from './journal-options.ts'
@@ -55,9 +55,10 @@ export class Journal extends JournalReads implements Bounds {
       ? undefined
       : new Ahead({
         lane,
-        store: async (first, rows) => await this.#thread.ask({ op: 'append', epoch: this.epoch, first, rows }),
+        epoch: () => this.epoch,
+        store: async (epoch, first, rows) => await this.#thread.ask({ op: 'append', epoch, first, rows }),
         stored: () => this.#works(),
-        failed: async (error, delay) => await this.#failed(error, this.epoch, delay)
+        failed: async (error, epoch, delay) => await this.#failed(error, epoch, delay)
       })
     this.#kept = new Retention({
       retainEvents,
@@ -77,6 +78,8 @@ export class Journal extends JournalReads implements Bounds {
     const journal = new Journal(options, opened?.lane, opened?.left)
     try {
       journal.#adopt(await journal.#thread.start())
+      // All that was left in it is in the database.
+      opened?.lane.clear()
     } catch (error) {
       journal.#kept.close()
       throw error
@@ -103,24 +106,28 @@ export class Journal extends JournalReads implements Bounds {
     })
   }
 
-  protected override async ask (ask: Ask): Promise<unknown> {
+  protected override async ask (ask: Ask | (() => Ask)): Promise<unknown> {
+    const { epoch } = this
     await this.#ahead?.settle()
-    return await this.#question(ask)
+    return await this.#question(typeof ask === 'function' ? ask() : ask, epoch)
   }
 
   /**
-   * Whoever meets damage has the journal renewed, and is answered by the new one. Only a place in the old one is none in
-   * the new one: events_gone.
+   * Whoever meets damage has the journal renewed, and is answered by the new one. Only a place in the old one (`asked`)
+   * is none in the new one: events_gone.
    */
-  async #question (ask: Ask): Promise<unknown> {
+  async #question (ask: Ask, asked = this.epoch): Promise<unknown> {
     const { epoch } = this
+    const ended = (cause?: unknown): Error => new LongshoreError('events_gone', 'the journal was damaged and is set aside: a new history has begun', { cause })
     try {
-      return await this.#thread.ask(ask)
+      const answer = await this.#thread.ask(ask)
+      if (ask.op === 'read' && this.epoch !== asked) throw ended()
+      return answer
     } catch (error) {
       if (!(error instanceof JournalError) || error.kind !== 'damaged') throw error
       await this.#renew(error.message, epoch)
       if (this.epoch === epoch) throw error
-      if (ask.op === 'read') throw new LongshoreError('events_gone', 'the journal was damaged and is set aside: a new history has begun', { cause: error })
+      if (ask.op === 'read') throw ended(error)
       return await this.#thread.ask(ask)
     }
   }
@@ -161,15 +168,6 @@ export class Journal extends JournalReads implements Bounds {
   /** false while commits fail: what is appended waits, and nobody is told */
   get writable (): boolean {
     return this.#writable
-  }
-
-  /** The id of a place in the journal; locate() finds the place again. */
-  positionId (after: number): string {
-    return positionId(this, after)
-  }
-
-  locate (id: string): Position {
-    return locate(this, id)
   }
 
   /**
@@ -217,8 +215,9 @@ export class Journal extends JournalReads implements Bounds {
     if (rows.length === 0) return
     // A batch that waits for its turn was appended after them.
     const queue = this.#batch ?? this.#waiting
-    const done = (row: Append) => (): void => this.#ahead?.carried(row)
-    queue.unshift(...rows.map((row) => ({ row, committed: undefined, resolve: done(row), reject: done(row) })))
+    const done = (row: Append): void => this.#ahead?.carried(row)
+    // Rejected at the end of the daemon, they stay where the next one finds them.
+    queue.unshift(...rows.map((row) => ({ row, committed: undefined, resolve: () => done(row), reject: () => { if (!this.#closed) done(row) } })))
     this.#writing ??= this.#write()
   }
 

@@ -105,8 +105,9 @@ export class Lane {
     if (seq >= this.#last) this.clear()
   }
 
-  /** Nothing in it matters any more. */
+  /** Nothing in it matters any more, to the next daemon neither. */
   clear (): void {
+    this.#memory.writeUInt32LE(0, headerBytes)
     this.#count = 0
   }
 }

@@ -51,7 +51,8 @@ export class Once {
   /** All that is kept of a run. Of one whose creation has gone out of the journal more may have gone. */
   learn (runId: string, events: { type: string, processId?: string }[]): void {
     if (!events.some(({ type }) => type === 'StateCreate')) return
-    const run = this.#begin(runId)
+    // What was noted while they were asked for stays.
+    const run = this.#runs.get(runId) ?? this.#begin(runId)
     for (const { type, processId } of events) {
       run.add(type)
       if (processId !== undefined) run.add(`${type} ${processId}`)

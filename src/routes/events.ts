@@ -85,6 +85,8 @@ export async function eventRoutes (plain: FastifyInstance, { journal, hub, super
     const form = formOf(request.headers.accept, query)
     const filter = new Filter(query, grants.get(request)?.labels)
     const header = request.headers['last-event-id']
+    // A snapshot of half of the containers would be none; a refusal would end a browser's EventSource for good. Nothing is waited for behind the look at the position.
+    if (query.snapshot === true && !supervisor.listed) await supervisor.restored
     const resumed = typeof header === 'string' && header !== '' ? header : undefined
     const position = await positionOf(query, resumed, form === 'page' || query.follow === false)
     // What comes back by itself is told in the stream, since a refusal would end it for good; who asked for an end can be refused.
@@ -98,8 +100,6 @@ export async function eventRoutes (plain: FastifyInstance, { journal, hub, super
       return await page(query, filter, position.after) as never
     }
     const { ping, follow } = query
-    // A snapshot of half of the containers would be none; a refusal would end a browser's EventSource for good.
-    if (query.snapshot === true && !supervisor.listed) await supervisor.restored
     if (hub.size >= maxSubscribers) throw new LongshoreError('too_many_requests', `${maxSubscribers} readers are connected, which is the limit`, { extra: { retryAfter: 5 } })
     const { gap } = position
     let { after } = position
@@ -132,11 +132,15 @@ export async function eventRoutes (plain: FastifyInstance, { journal, hub, super
   async function page (query: Asked, filter: Filter, from: number): Promise<string> {
     const limit = query.limit ?? 100
     const items: string[] = []
+    const { epoch } = journal
     let after = from
     for (let reads = 0; items.length < limit && after < journal.head && reads < readsForPage; reads++) {
       const { entries, reached } = await journal.read({ after, limit: limit - items.length, filter: filter.query })
+      if (journal.epoch !== epoch) throw new LongshoreError('events_gone', 'a new history of events began while they were read')
       if (after < journal.first - 1) throw new LongshoreError('events_gone', `the events after ${journal.positionId(after)} went out of the journal while they were read`)
       items.push(...entries.map(({ json }) => json))
+      // The rest cannot be written to the database now.
+      if (reached <= after) break
       after = reached
     }
     return `{"items":[${items.join(',')}],"nextCursor":${after < journal.head ? `"${journal.positionId(after)}"` : 'null'}}`

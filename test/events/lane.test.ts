@@ -151,6 +151,45 @@ t.test('while the database cannot be written, the exit that was told is still th
   await journal.close()
 })
 
+t.test('while the database cannot be written, questions are answered without waiting for it, from what is told and what is there', async (t) => {
+  const journal = await Journal.open(laned(await temporary(t)))
+  await journal.append(event({ type: 'StateCreate', runId: 'r' }))
+  await until(() => stored(journal.options.path) === 1)
+  const blocker = new DatabaseSync(journal.options.path)
+  blocker.exec('BEGIN IMMEDIATE')
+  const id = await journal.append(event({ type: 'StateHealth', runId: 'r' }))
+  await until(() => !journal.writable)
+  const begin = performance.now()
+  const after = `${journal.epoch}:0`
+  t.equal(await journal.tells({ after, containerId: 'web', type: 'StateHealth' }), true)
+  t.equal(await journal.tells({ after: id, containerId: 'web', type: 'StateHealth' }), false)
+  t.equal(await journal.tells({ after, containerId: 'web', type: 'StateUpdate' }), false)
+  t.same((await journal.eventsOfRun('r')).map(({ type }) => type), ['StateCreate', 'StateHealth'])
+  for (let reads = 0; reads < 25; reads++) t.equal((await journal.read({ after: 0 })).reached, 1)
+  t.ok(performance.now() - begin < 5000, 'as long as it takes to ask')
+  blocker.exec('ROLLBACK')
+  blocker.close()
+  await journal.close()
+})
+
+t.test('what is recovered into a database from which all events have gone can be read', async (t) => {
+  const [directory, copy] = [await temporary(t), await temporary(t)]
+  const journal = await Journal.open(laned(directory))
+  await fill(journal, 10)
+  await until(() => stored(journal.options.path) === 10)
+  const trimmed = new DatabaseSync(journal.options.path)
+  trimmed.exec("INSERT OR REPLACE INTO meta VALUES ('head', '10'); DELETE FROM events; BEGIN IMMEDIATE")
+  await fill(journal, 5)
+  await leave(directory, copy)
+  trimmed.exec('ROLLBACK')
+  trimmed.close()
+  await journal.close()
+  const next = await Journal.open(laned(copy))
+  t.same([next.first, next.head], [11, 15])
+  t.same((await readAll(next)).map(({ id }) => Number(id.split(':')[1])), range(11, 15))
+  await next.close()
+})
+
 t.test('the next exit is found whether or not the database has it, or the one before it', async (t) => {
   const journal = await Journal.open(laned(await temporary(t)))
   const row = (runId: string, containerId = 'web', processId = 'init') => ({ runId, processId, containerId, exit })
