@@ -1,7 +1,11 @@
 import t from 'tap'
+import { join } from 'node:path'
 import type { EventView } from '../../src/schemas/index.ts'
+import { project } from '../support/daemon.ts'
 import { chaos } from './chaos.ts'
 import { check, type History, type Verdict } from './checker.ts'
+import { bugs } from './known-bugs.ts'
+import { putIn } from './mutant.ts'
 
 const exit = { status: 7, signal: null, oomKilled: false, reason: 'exited' as const, exitedAt: '2026-01-01T00:00:00.000000000Z', outputComplete: true }
 const event = (n: number, type: EventView['type'], more: object = {}): EventView =>
@@ -12,6 +16,10 @@ const history = (change: (history: History) => void): History => {
   change(made)
   return made
 }
+
+t.test('the known mistakes can still be put in (make chaos-bugs)', async (t) => {
+  for (const { name, changes } of bugs) await t.resolves(putIn(name, join(project, 'src'), changes, async () => {}), name)
+})
 
 t.test('the checker finds nothing in a true history, and what is wrong in others', async (t) => {
   const none: Verdict = { lost: [], duplicate: [], invented: [], disordered: [], leaked: [] }

@@ -65,6 +65,7 @@ t.test('what cannot be executed is told by its code', async (t) => {
 
 t.test('signals reach one process, or all', async (t) => {
   await exec('box', { id: 'deaf', ...sh("trap '' TERM; echo ready; while :; do sleep 1; done") })
+  while (!(await daemon.get('/containers/box/processes/deaf/logs')).text.includes('ready')) await new Promise((resolve) => setTimeout(resolve, 10))
   t.match(await daemon.delete('/containers/box/processes/deaf'), { status: 409, body: { code: 'process_running' } })
   t.match(await daemon.delete('/containers/box/processes/init'), { status: 409, body: { code: 'process_running' } })
   t.equal((await daemon.get('/containers/box/processes/deaf/wait?timeout=0')).status, 204)
