@@ -7,6 +7,7 @@ import { Worker } from 'node:worker_threads'
 import t, { type Test } from 'tap'
 import { Entry } from '../../src/events/entry.ts'
 import { Journal } from '../../src/events/journal.ts'
+import { makeApi } from '../support/api.ts'
 import { TestLog, event, exit, fill, follow, house, openJournal, options, range, readAll, temporary, until } from './support.ts'
 
 t.setTimeout(600_000)
@@ -151,5 +152,39 @@ t.test('an event of a run that is none any more is damage too', async (t) => {
   db.exec("UPDATE events SET body = '\"type'")
   db.close()
   t.same(await journal.eventsOfRun('run'), [])
+  t.not(journal.epoch, epoch)
+})
+
+t.test('a page is of one history, and does not wait for a database that cannot be written', async (t) => {
+  const api = await makeApi([], { lane: true })
+  t.teardown(async () => await api.close())
+  const { app, journal } = api
+  const page = async (): Promise<{ status: number, body: any }> => { // any: a response of inject
+    const { statusCode, body } = await app.inject('/events?follow=false')
+    return { status: statusCode, body: JSON.parse(body) }
+  }
+  await journal.append(event({ type: 'StateCreate', runId: 'run' }))
+  await journal.append(event(), undefined, row)
+  await journal.knows('none')
+  const db = new DatabaseSync(journal.options.path)
+  db.exec('BEGIN IMMEDIATE')
+  const id = await journal.append(event({ type: 'StateHealth', runId: 'run' }))
+  t.equal(id, `${journal.epoch}:3`)
+  await until(() => !journal.writable)
+  const begin = performance.now()
+  const { body } = await page()
+  t.same([body.items.length, body.nextCursor], [2, `${journal.epoch}:2`], 'the rest comes when it can be written')
+  t.ok(performance.now() - begin < 2000)
+  db.exec("ROLLBACK; UPDATE exits SET exit = '{'")
+  db.close()
+  await journal.append(event())
+  const { epoch } = journal
+  const read = journal.read.bind(journal)
+  journal.read = async (options) => {
+    const found = await read({ ...options, limit: 1 })
+    if (journal.epoch === epoch) await journal.exitOf(asked)
+    return found
+  }
+  t.match(await page(), { status: 410, body: { code: 'events_gone' } })
   t.not(journal.epoch, epoch)
 })
