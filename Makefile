@@ -5,7 +5,7 @@ node := scripts/node.sh
 sources := $(shell find src -name '*.ts' 2>/dev/null)
 
 .DEFAULT_GOAL := build
-.PHONY: FORCE help setup build native demo test chaos chaos-bugs flood fuzz soak start lint types bench bench-events compare openapi client install install-unit uninstall clean
+.PHONY: FORCE help setup build native demo test chaos chaos-bugs flood fuzz valgrind soak start lint types bench bench-events compare openapi client install install-unit uninstall clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile

@@ -98,8 +98,9 @@ async function stop (signal: string): Promise<void> {
   reconciler.close()
   supervisor.deadlines.close()
   supervisor.checks.close()
-  const closed = listening.close()
-  await supervisor.idle(drainLimit)
+  const answered = supervisor.idle(drainLimit)
+  const closed = listening.close(answered)
+  await answered
   await supervisor.flush()
   await closed
   await journal.close()

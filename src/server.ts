@@ -14,6 +14,7 @@ import type { Hub } from './events/hub.ts'
 import type { Journal } from './events/journal.ts'
 import { Guard, cookieNames } from './http/auth.ts'
 import { bodies } from './http/bodies.ts'
+import { connectionsOf } from './http/connections.ts'
 import { idempotency } from './http/idempotency.ts'
 import { logTo } from './http/log.ts'
 import { noteRoutes, problemHandlers, sendProblem } from './http/problem.ts'
@@ -53,8 +54,8 @@ export type ServerParts = {
   logger: FastifyBaseLogger
 }
 
-/** milliseconds for connections to close after their last answer */
-const closeGrace = 1000
+/** milliseconds for connections to close after their last answer; more than an attached client is given to close its side */
+const closeGrace = 3000
 const bodyLimit = 1024 * 1024
 const requestIdPattern = /^[\w.-]{1,128}$/
 /** of this daemon; the rest of the id that a request is given is a number, for which the kernel need not be asked */
@@ -93,7 +94,10 @@ export async function buildServer (parts: ServerParts): Promise<{ app: FastifyIn
     // Streams and long polls last as long as they last; only the headers of a request must come in time.
     requestTimeout: 0,
     connectionTimeout: 0,
+    // Fastify's own answer while it closes is no problem+json, and comes before any hook.
+    return503OnClosing: false,
     frameworkErrors: (error, request, reply) => {
+      closeRefused(request.raw, reply.raw)
       sendProblem(reply as unknown as FastifyReply, request as unknown as FastifyRequest, new LongshoreError('bad_request', error.message))
     },
     clientErrorHandler,
@@ -135,14 +139,17 @@ export async function buildServer (parts: ServerParts): Promise<{ app: FastifyIn
   })
   await app.register(fastifySSE, { heartbeatInterval: 0 })
 
+  let closing = false
+  app.addHook('preClose', (done) => {
+    closing = true
+    done()
+  })
   // Hooks with a callback, not async, wherever all requests come by: each promise is a turn that a signal would wait for.
   // None on a request's way that only few need: each costs all of them, and one on the response listeners besides.
   app.addHook('onRequest', (request, reply, done) => {
     reply.header('x-request-id', request.id)
-    const { raw } = request
-    // An upgrade that is refused: no HTTP parser looks after its socket any more, so nothing else would close it.
-    if ((raw as { upgrade?: boolean }).upgrade === true) reply.raw.once('finish', () => raw.socket.destroySoon())
-    done()
+    closeRefused(request.raw, reply.raw)
+    done(closing ? new LongshoreError('not_ready', 'the daemon is stopping; ask again when it is back', { extra: { retryAfter: 1 } }) : undefined)
   })
   tokens.log = logger
   const sessions = new Sessions({ path: join(config.root, 'sessions.json'), tokens, lifetimeSeconds: config.sessionLifetime, log: logger })
@@ -173,6 +180,11 @@ export async function buildServer (parts: ServerParts): Promise<{ app: FastifyIn
   await app.register(systemRoutes, { supervisor, metrics, containerMetrics, version })
   await app.ready()
   return { app, warm: async () => await validators.warm() }
+}
+
+/** An upgrade that is refused: no HTTP parser looks after its socket any more, so nothing else would close it. */
+function closeRefused (request: http.IncomingMessage & { upgrade?: boolean }, response: http.ServerResponse): void {
+  if (request.upgrade === true) response.once('finish', () => request.socket.destroySoon())
 }
 
 const upgradable = /^\/containers\/[^/?]+(?:\/processes\/[^/?]+)?\/attach\/?(?:$|\?)/
@@ -209,13 +221,25 @@ async function clearStaleSocket (path: string): Promise<void> {
   await unlink(path).catch((error: NodeJS.ErrnoException) => { if (error.code !== 'ENOENT') throw error })
 }
 
-/** Listens on the unix socket and, where configured, on TCP. The address is of the TCP port that was really taken; `reload` takes up a new certificate. */
-export async function listen (app: FastifyInstance, config: Config): Promise<{ address: string | undefined, reload: () => Promise<void>, close: () => Promise<void> }> {
+export type Listening = {
+  /** of the TCP port that was really taken */
+  address: string | undefined
+  /** takes up a new certificate */
+  reload: () => Promise<void>
+  /** Takes nothing more, ends streams, and some seconds after all is `answered` breaks off what clients do not close. */
+  close: (answered: Promise<void>) => Promise<void>
+}
+
+/** Listens on the unix socket and, where configured, on TCP. */
+export async function listen (app: FastifyInstance, config: Config): Promise<Listening> {
   await clearStaleSocket(config.socket)
+  const connections = connectionsOf(app.server)
   // The directory's mode guards the moment between bind and chmod.
   await app.listen({ path: config.socket })
   await chmod(config.socket, 0o660)
-  if (config.listen === undefined) return { address: undefined, reload: async () => {}, close: async () => await app.close() }
+  if (config.listen === undefined) {
+    return { address: undefined, reload: async () => {}, close: async (answered) => await close(app.close(), answered, () => connections.destroy()) }
+  }
   const { server, reload, closeAll } = await tcpServer(config.tls, { shouldUpgradeCallback }, (request, response) => {
     remote.add(request)
     app.routing(request, response)
@@ -235,13 +259,19 @@ export async function listen (app: FastifyInstance, config: Config): Promise<{ a
   return {
     address: `${bound.family === 'IPv6' ? `[${bound.address}]` : bound.address}:${bound.port}`,
     reload,
-    close: async () => {
+    close: async (answered) => {
       const ended = new Promise((resolve) => server.close(resolve))
-      await app.close()
-      // What was written last is still on its way through TLS and HTTP/2.
-      await Promise.race([ended, delay(closeGrace)])
-      closeAll()
-      await ended
+      await close(Promise.all([ended, app.close()]), answered, () => {
+        connections.destroy()
+        closeAll()
+      })
     }
   }
+}
+
+/** Waits for clients to close, and not for ever: one may have sent half a request. What was written last is still on its way through TLS and HTTP/2. */
+async function close (closed: Promise<unknown>, answered: Promise<void>, breakOff: () => void): Promise<void> {
+  await Promise.race([closed, answered.then(async () => await delay(closeGrace, undefined, { ref: false }))])
+  breakOff()
+  await closed
 }

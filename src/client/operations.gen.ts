@@ -1,4 +1,4 @@
-// Made by `make openapi` from openapi.yaml, sha256 5754321d8338dcc0d6cd4421dcf9c0c80ce0ade957d76e39cfcf23678df2bb66
+// Made by `make openapi` from openapi.yaml, sha256 dd4031f21651b420f1505ff9b8362c47d8fce1cb72a160d9f24929ed9b6bcf65
 
 import type * as types from './types.gen.ts'
 

@@ -175,7 +175,8 @@ export function grantOf ({ name, scope, labels, hash: token }: Token, session?: 
   return { name, scope, labels, token, ...(session === undefined ? {} : { session: { hash: session.hash, createdAt: session.createdAt, expiresAt: session.expiresAt } }) }
 }
 
-function carrierOf (reply: FastifyReply): Carrier {
+/** What the answer goes out on. */
+export function carrierOf (reply: FastifyReply): Carrier {
   const raw = reply.raw as typeof reply.raw & { stream?: Carrier }
   return raw.stream ?? reply.request.raw.socket
 }

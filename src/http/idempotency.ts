@@ -15,6 +15,16 @@ type Kept = { fingerprint: string, status: number, headers: Record<string, strin
 
 const handled = new WeakMap<FastifyRequest, { name: string, fingerprint: string }>()
 
+/** What a file says; undefined for none, and for one that is damaged: it is written anew. */
+function keptIn (text: string | undefined): Kept | undefined {
+  try {
+    const kept = JSON.parse(text ?? 'null') as Partial<Kept> | null
+    return typeof kept?.fingerprint === 'string' && typeof kept.status === 'number' && typeof kept.body === 'string' && typeof kept.at === 'number' ? kept as Kept : undefined
+  } catch {
+    return undefined
+  }
+}
+
 function digest (...parts: string[]): string {
   return createHash('sha256').update(JSON.stringify(parts)).digest('hex')
 }
@@ -55,8 +65,7 @@ export async function idempotency (app: FastifyInstance, options: { directory: s
     const fingerprint = digest(request.method, request.url, JSON.stringify(request.body ?? null))
     if (underWay.has(name)) throw new LongshoreError('request_in_progress', 'the first request with this Idempotency-Key has no answer yet', { extra: { retryAfter: 1 } })
     underWay.add(name)
-    const text = await readIfThere(join(directory, name)).catch((error: unknown) => { underWay.delete(name); throw error })
-    const kept = text === undefined ? undefined : JSON.parse(text) as Kept
+    const kept = await readIfThere(join(directory, name)).then(keptIn, (error: unknown) => { underWay.delete(name); throw error })
     if (kept === undefined || Date.now() - kept.at > keptMs) {
       handled.set(request, { name, fingerprint })
       return false

@@ -3,6 +3,7 @@ import http from 'node:http'
 import http2 from 'node:http2'
 import type net from 'node:net'
 import tls from 'node:tls'
+import { connectionsOf } from './connections.ts'
 
 /** seconds that a kept connection may be idle; longer than the minute after which common proxies let go */
 const keepAliveSeconds = 72
@@ -46,18 +47,13 @@ export async function tcpServer (files: TlsFiles | undefined, options: http.Serv
       settings: { maxConcurrentStreams }
       // The compatibility API: Fastify is written for both.
     }, handler as unknown as (request: http2.Http2ServerRequest, response: http2.Http2ServerResponse) => void), limits)
-  const sockets = new Set<net.Socket>()
-  server.on('connection', (socket: net.Socket) => {
-    sockets.add(socket)
-    // A client that is gone without a word must not be kept for ever.
-    socket.setKeepAlive(true, probeMs)
-    socket.once('close', () => sockets.delete(socket))
-  })
+  // A client that is gone without a word must not be kept for ever.
+  const connections = connectionsOf(server, (socket) => { socket.setKeepAlive(true, probeMs) })
   return {
     server,
     reload: async () => {
       if (files !== undefined) (server as unknown as tls.Server).setSecureContext(await credentials(files))
     },
-    closeAll: () => { for (const socket of sockets) socket.destroy() }
+    closeAll: connections.destroy
   }
 }

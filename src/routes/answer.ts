@@ -23,7 +23,8 @@ export function answer<T> (request: FastifyRequest, reply: FastifyReply, supervi
     reply.code(202).headers({ location: `/tasks/${task.id}`, 'preference-applied': 'respond-async' })
     return Promise.resolve(task.view()) as Promise<never>
   }
-  if (!task.settled) return task.answer.then(finish) as Promise<never>
+  // Null, since nothing at all is not sent to a client that has gone, and then no hook would see the end of the request either.
+  if (!task.settled) return task.answer.then(async (result) => await finish(result) ?? null) as Promise<never>
   const body = finish(task.result)
   if (body instanceof Promise) return body as Promise<never>
   reply.send(body)

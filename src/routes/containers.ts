@@ -4,6 +4,7 @@ import { Type } from 'typebox'
 import { LongshoreError } from '../errors.ts'
 import { labelQuery, labelsMatch } from '../events/labels.ts'
 import { grants, selected } from '../http/auth.ts'
+import { creationKey } from '../runtime/creation.ts'
 import { parseSignal } from '../runtime/signals.ts'
 import { Container, ContainerList, CreateRequest, IdParams, Page, SignalRequest, StartRequest, StopRequest, TaskResource, ref, statuses } from '../schemas/index.ts'
 import { CreateTask } from '../supervisor/create.ts'
@@ -61,7 +62,7 @@ export async function containerRoutes (plain: FastifyInstance, { supervisor }: {
     const wanted = (label ?? []).map(labelQuery)
     const selector = grants.get(request)?.labels
     const page = paginate(supervisor.all(), {
-      key: ({ createdAt, id }) => `${createdAt} ${id}`,
+      key: creationKey,
       wanted: (container) => (status === undefined || status.includes(container.shownStatus)) && labelsMatch(wanted, container.labels) && (selector === undefined || selected(selector, container.labels))
     }, limit, cursor)
     // Only what is on the page is described: of a thousand a tenth, as a rule.

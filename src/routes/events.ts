@@ -11,6 +11,7 @@ import { Reader } from '../events/reader.ts'
 import { Sockets } from '../events/socket-sink.ts'
 import { bookmark, controlFrame, retry } from '../events/sse.ts'
 import { grants } from '../http/auth.ts'
+import { isGone } from '../http/gone.ts'
 import { Event, EventPage, IdParams, reasons, ref, type ContainerView } from '../schemas/index.ts'
 import type { Supervisor } from '../supervisor/supervisor.ts'
 import { preferred } from './accept.ts'
@@ -117,6 +118,11 @@ export async function eventRoutes (plain: FastifyInstance, { journal, hub, super
     } else {
       // With a cursor from the first moment on, a reader that is cut off before its first event misses none.
       first += bookmark(journal.positionId(after))
+    }
+    // One that left meanwhile tells of it no more.
+    if (isGone(reply)) {
+      reply.hijack()
+      return undefined as never
     }
     const sink = form === 'sse' ? openStream(request, reply, sockets, first) : openLines(request, reply)
     hub.add(new Reader({

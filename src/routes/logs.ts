@@ -4,6 +4,7 @@ import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
 import { LongshoreError } from '../errors.ts'
 import { bookmark, controlFrame, heartbeat, retry } from '../events/sse.ts'
+import { whenGone } from '../http/gone.ts'
 import { logOf } from '../http/log.ts'
 import type { LogRecord } from '../runtime/log-format.ts'
 import { endingAt, endOf, streamLog, type LogEnd, type LogSource } from '../runtime/log-stream.ts'
@@ -70,8 +71,7 @@ export async function logRoutes (plain: FastifyInstance, { supervisor, heartbeat
     const type = preferred(request.headers.accept, [mediaTypes.text, mediaTypes.ndjson, mediaTypes.sse])
     if (type === undefined) throw new LongshoreError('not_acceptable', `output comes as ${Object.values(mediaTypes).join(', ')}`)
     const gone = new AbortController()
-    reply.raw.once('close', () => gone.abort())
-    if (reply.raw.destroyed || request.raw.socket.destroyed) gone.abort()
+    whenGone(reply, () => gone.abort())
     const until = query.until === undefined ? undefined : parseMoment('until', query.until)
     const keep = filterOf(query, until)
     const resumed = resumption(request, query)

@@ -1,7 +1,8 @@
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, FastifyReply } from 'fastify'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
 import { LongshoreError } from '../errors.ts'
+import { whenGone } from '../http/gone.ts'
 import { readOutput } from '../runtime/log-text.ts'
 import { parseSignal } from '../runtime/signals.ts'
 import type { Container } from '../runtime/container.ts'
@@ -24,6 +25,9 @@ const tags = ['processes']
 /** bytes of each stream that `wait=true` answers with */
 const captureLimit = 1024 * 1024
 
+/** Init stands before the others. */
+const listKey = ({ id }: { id: string }): string => `${id === 'init' ? 0 : 1} ${id}`
+
 /** The processes of a container: its init, and what is executed beside it. */
 export async function processRoutes (plain: FastifyInstance, { supervisor }: { supervisor: Supervisor }): Promise<void> {
   const app = plain.withTypeProvider<TypeBoxTypeProvider>()
@@ -42,15 +46,16 @@ export async function processRoutes (plain: FastifyInstance, { supervisor }: { s
     return answer(request, reply, supervisor, task, async (process) => {
       void reply.code(201).header('location', `/containers/${id}/processes/${process.id}`)
       if (!wait || runId === undefined) return process.view()
-      return await outcome(supervisor, { containerId: id, runId, process, socket: request.raw.socket })
+      return await outcome(supervisor, { containerId: id, runId, process, reply })
     })
   })
 
   app.get('/containers/:id/processes', {
-    schema: { operationId: 'listProcesses', tags, summary: 'List the processes of a container; exited ones too', params: IdParams, querystring: Type.Object(Page, { additionalProperties: false }), response: { 200: ref(ProcessList), ...problems(400, 401, 403, 404, 429, 500) } }
+    schema: { operationId: 'listProcesses', tags, summary: 'List the processes of a container: its init, then the others by their ids; exited ones too', params: IdParams, querystring: Type.Object(Page, { additionalProperties: false }), response: { 200: ref(ProcessList), ...problems(400, 401, 403, 404, 429, 500) } }
   }, async (request) => {
     const { limit, cursor } = request.query
-    return paginate(supervisor.find(request.params.id).view().processes, { key: ({ id }) => id }, limit, cursor)
+    const processes = supervisor.find(request.params.id).view().processes.toSorted((one, other) => (listKey(one) < listKey(other) ? -1 : 1))
+    return paginate(processes, { key: listKey }, limit, cursor)
   })
 
   app.get('/containers/:id/processes/:pid', {
@@ -89,6 +94,7 @@ export async function processRoutes (plain: FastifyInstance, { supervisor }: { s
     const { shim, slot } = live(container, process)
     shim.resize(slot, width, height)
     void reply.code(204)
+    return null
   })
 
   app.post('/containers/:id/processes/:pid/close-stdin', {
@@ -99,6 +105,7 @@ export async function processRoutes (plain: FastifyInstance, { supervisor }: { s
     const { shim, slot } = live(container, container.process(pid))
     await shim.closeInput(slot)
     void reply.code(204)
+    return null
   })
 
   app.get('/containers/:id/processes/:pid/wait', {
@@ -121,15 +128,14 @@ function live (container: Container, process: ContainerProcess): { shim: Shim, s
 }
 
 /** The process as it is once it has exited, with what it wrote; as it is now when the client has gone. */
-async function outcome (supervisor: Supervisor, { containerId, runId, process, socket }: { containerId: string, runId: string, process: ContainerProcess, socket: NodeJS.EventEmitter }): Promise<ExecResult> {
+async function outcome (supervisor: Supervisor, { containerId, runId, process, reply }: { containerId: string, runId: string, process: ContainerProcess, reply: FastifyReply }): Promise<ExecResult> {
   const controller = new AbortController()
-  const leave = (): void => controller.abort()
-  socket.once('close', leave)
+  const stay = whenGone(reply, () => controller.abort())
   try {
     const row = await waitForExit(supervisor, { containerId, processId: process.id, runId, abort: controller.signal })
     const { stdout, stderr } = process.directory === undefined ? { stdout: { text: '', truncated: false }, stderr: { text: '', truncated: false } } : await readOutput(process.directory, captureLimit)
     return { ...process.view(), exit: row?.exit ?? null, stdout: stdout.text, stderr: stderr.text, truncated: stdout.truncated || stderr.truncated }
   } finally {
-    socket.removeListener('close', leave)
+    stay()
   }
 }

@@ -6,8 +6,10 @@ import { LongshoreError } from '../errors.ts'
 import { labelQuery, labelsMatch } from '../events/labels.ts'
 import { retry } from '../events/sse.ts'
 import { grants, selected } from '../http/auth.ts'
+import { isGone, whenGone } from '../http/gone.ts'
 import { logOf } from '../http/log.ts'
 import type { Container } from '../runtime/container.ts'
+import { byCreation, creationKey } from '../runtime/creation.ts'
 import { sampled, samplesAtOnce, type Sample, type Sampler } from '../runtime/sampler.ts'
 import { IdParams, Page, Stats, StatsList, ref, statuses } from '../schemas/index.ts'
 import type { Supervisor } from '../supervisor/supervisor.ts'
@@ -59,7 +61,7 @@ export async function statsRoutes (plain: FastifyInstance, { supervisor, sampler
     const { run } = container
     if (!sampled(container)) throw notRunning(id)
     if (form !== 'json') return begin(reply, { form, query, pick: () => (sampled(container) && container.run === run ? [container] : []), until: () => ended(container, run) })
-    const [sample] = await twice(request, query, async () => await sampler.sample([container], sharedMs))
+    const [sample] = await twice(reply, query, async () => await sampler.sample([container], sharedMs))
     if (sample === undefined) throw notRunning(id)
     return json(reply, sample.json)
   })
@@ -79,8 +81,8 @@ export async function statsRoutes (plain: FastifyInstance, { supervisor, sampler
       labelsMatch(wanted, container.labels) && (selector === undefined || selected(selector, container.labels)))
     const form = formOf(request, query)
     if (form !== 'json') return begin(reply, { form, query, pick })
-    const page = paginate(pick(), { key: ({ createdAt, id }) => `${createdAt} ${id}` }, limit, cursor)
-    const samples = await twice(request, query, async () => {
+    const page = paginate(pick().sort(byCreation), { key: creationKey }, limit, cursor)
+    const samples = await twice(reply, query, async () => {
       const all: (Sample | undefined)[] = []
       for (let from = 0; from < page.items.length; from += samplesAtOnce) {
         all.push(...await sampler.sample(page.items.slice(from, from + samplesAtOnce), sharedMs))
@@ -96,7 +98,7 @@ export async function statsRoutes (plain: FastifyInstance, { supervisor, sampler
     if (streams.size >= streamsAtMost) throw new LongshoreError('too_many_requests', `${streamsAtMost} streams of statistics are open, which is the limit`, { extra: { retryAfter: 5 } })
     const { form, query, pick, until } = options
     // One that left while its token was looked up tells of it no more.
-    if (reply.raw.destroyed) {
+    if (isGone(reply)) {
       reply.hijack()
       return undefined as never
     }
@@ -137,18 +139,12 @@ function formOf (request: FastifyRequest, { interval }: Asked): Form | 'json' {
 }
 
 /** Reads once, or with an interval once more after it. */
-async function twice<T> (request: FastifyRequest, { interval }: Asked, read: () => Promise<T>): Promise<T> {
+async function twice<T> (reply: FastifyReply, { interval }: Asked, read: () => Promise<T>): Promise<T> {
   const first = await read()
   if (interval === undefined) return first
   await new Promise<void>((resolve) => {
-    const timer = setTimeout(done, interval * 1000)
-    const { socket } = request.raw
-    function done (): void {
-      clearTimeout(timer)
-      socket.removeListener('close', done)
-      resolve()
-    }
-    socket.once('close', done)
+    const timer = setTimeout(() => { stay(); resolve() }, interval * 1000)
+    const stay = whenGone(reply, () => { clearTimeout(timer); resolve() })
   })
   return await read()
 }

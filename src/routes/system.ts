@@ -56,13 +56,11 @@ export async function systemRoutes (plain: FastifyInstance, { supervisor, metric
 
   app.get('/healthz', {
     exposeHeadRoute: true,
-    logLevel: 'warn',
     schema: { operationId: 'getHealth', tags, summary: 'The daemon answers', response: { 200: ref(Health), ...problems(401, 403, 429) } }
   }, async () => ({ status: 'ok' }))
 
   app.get('/readyz', {
     exposeHeadRoute: true,
-    logLevel: 'warn',
     schema: { operationId: 'getReady', tags, summary: 'The daemon takes work: its containers are taken up and the journal can be written', response: { 200: ref(Ready), 503: ref(Ready), ...problems(401, 403, 429) } }
   }, async (_request, reply) => {
     const status = !supervisor.ready ? 'restoring' : journal.writable ? 'ready' : 'journal-unwritable'
@@ -70,7 +68,6 @@ export async function systemRoutes (plain: FastifyInstance, { supervisor, metric
   })
 
   app.get('/metrics', {
-    logLevel: 'warn',
     schema: { operationId: 'getMetrics', tags, summary: 'Prometheus metrics', response: { 200: { description: 'Prometheus text format', content: { 'text/plain': { schema: Type.String() } } }, ...problems(401, 403, 429, 500) } }
   }, async (request, reply) => {
     const selector = grants.get(request)?.labels

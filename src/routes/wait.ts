@@ -3,6 +3,7 @@ import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
 import type { LongshoreError } from '../errors.ts'
 import { refuseBy } from '../http/auth.ts'
+import { whenGone } from '../http/gone.ts'
 import { Exit, IdParams, ref, type ExitView } from '../schemas/index.ts'
 import type { Supervisor } from '../supervisor/supervisor.ts'
 import { waitConditions, waitForExit, type WaitInput } from '../supervisor/wait.ts'
@@ -48,8 +49,7 @@ export async function answerWait (supervisor: Supervisor, input: Omit<WaitInput,
   const controller = new AbortController()
   const leave = (): void => controller.abort()
   const timer = timeout === undefined ? undefined : setTimeout(leave, timeout * 1000)
-  // Of the response: a stream of HTTP/2 can end and its connection go on.
-  reply.raw.once('close', leave)
+  const stay = whenGone(reply, leave)
   let refused: LongshoreError | undefined
   refuseBy(request, (error) => { refused = error; leave() })
   try {
@@ -63,6 +63,6 @@ export async function answerWait (supervisor: Supervisor, input: Omit<WaitInput,
     return row.exit
   } finally {
     clearTimeout(timer)
-    reply.raw.removeListener('close', leave)
+    stay()
   }
 }

@@ -4,6 +4,7 @@ import type { ContainerView, EventView, ExitView } from '../schemas/index.ts'
 import type { ExitRow, Journal } from '../events/journal.ts'
 import { blockedBy } from '../runtime/blocked.ts'
 import { Container, type Directories } from '../runtime/container.ts'
+import { byCreation } from '../runtime/creation.ts'
 import type { Process } from '../runtime/process.ts'
 import { Criu } from '../runtime/criu.ts'
 import type { CgroupMounts } from '../runtime/cgroup.ts'
@@ -207,7 +208,7 @@ export class Supervisor {
   /** All containers, in the order of their creation; throws while that is not known yet. */
   all (): Container[] {
     if (!this.ready && !this.listed) throw this.#restoring()
-    return [...this.containers.values()]
+    return [...this.containers.values()].sort(byCreation)
   }
 
   /** How many containers have each status. */

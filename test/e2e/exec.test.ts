@@ -1,6 +1,8 @@
 /** Processes executed beside init, with real runc. */
 import t from 'tap'
+import { once } from 'node:events'
 import { readFile, readdir, rm, writeFile } from 'node:fs/promises'
+import http from 'node:http'
 import { join } from 'node:path'
 import { Daemon, trap, type EventReader, type Reply } from '../support/daemon.ts'
 
@@ -32,6 +34,20 @@ t.test('one request, one answer: exit, output, and the container\'s environment 
   t.equal(large.stdout.length, 1024 * 1024)
   t.equal(large.truncated, true)
   t.equal((await exec('box', sh('cat; echo end'), '?wait=true')).body.stdout, 'end\n', 'its input is empty')
+})
+
+t.test('a client that goes away while its process is started is waited for no more', async (t) => {
+  const body = JSON.stringify({ id: 'left', args: ['/bin/sleep', '1000'] })
+  const request = http.request({ socketPath: daemon.socket, agent: false, method: 'POST', path: '/containers/box/processes?wait=true', headers: { 'content-type': 'application/json', 'content-length': body.length } })
+  request.on('error', () => {})
+  request.end(body)
+  await once(request, 'finish')
+  request.destroy()
+  await events.next(({ event, data }) => event === 'StateStartProcess' && data.processId === 'left')
+  t.match((await daemon.get('/metrics')).text, /^longshore_waits 0$/m)
+  t.equal((await daemon.get('/containers/box/processes/left')).body.status, 'running', 'it goes on')
+  t.equal((await daemon.post('/containers/box/processes/left/signal', { signal: 'KILL' })).status, 204)
+  await exitOf('box', 'left')
 })
 
 t.test('capabilities, limits and privileges are the request\'s where it names them', async (t) => {
