@@ -6,6 +6,7 @@
 
 purpose=${1:-test}
 missing=()  # "program: package"
+wished=()   # packages without which some tests are skipped, and say so; not every distribution has them
 
 has () { command -v -- "$1" >/dev/null; }
 need () { missing+=("$1: $2"); }
@@ -16,6 +17,7 @@ sanitizers () { [ -f "$(gcc -print-file-name=libasan.so)" ] && [ -f "$(gcc -prin
 
 look () {
   missing=()
+  wished=()
   has gcc || need 'a C compiler' gcc
   has g++ || need 'a C++17 compiler' g++
   toolchain/find-uv.sh >/dev/null || need "libuv's headers" libuv1-dev
@@ -29,9 +31,13 @@ look () {
   if [ "$purpose" = valgrind ]; then has valgrind || need valgrind valgrind; fi
   [ "$purpose" = test ] || return 0
   has chromium || has chromium-browser || has google-chrome || need 'Chromium, for the tests of the event stream in a browser' chromium
-  has crun || need 'crun, for the tests of a second runtime' crun
+  has crun || wished+=(crun)  # the tests of a second runtime
   if has gcc && ! sanitizers; then need "gcc's sanitizer libraries" "libgcc-$(gcc -dumpversion)-dev"; fi
 }
+
+install_packages () { DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@" >"$log" 2>&1; }
+# The lists may be absent or too old for the mirror, so a second try after an update.
+update_and_install () { apt-get update >"$log" 2>&1 && install_packages "$@"; }
 
 look
 if [ ${#missing[@]} -gt 0 ]; then
@@ -39,12 +45,8 @@ if [ ${#missing[@]} -gt 0 ]; then
   if [ "$(id -u)" -eq 0 ] && has apt-get; then
     echo "Installing ${packages[*]}" >&2
     log=$(mktemp)
-    install_packages () {
-      DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${packages[@]}" >"$log" 2>&1
-    }
-    # The lists may be absent or too old for the mirror, so a second try after an update; a third for a mirror that hiccups.
-    update_and_install () { apt-get update >"$log" 2>&1 && install_packages; }
-    install_packages || update_and_install || { sleep 5; update_and_install; } || { cat "$log" >&2; rm -f "$log"; exit 1; }
+    # A third try is for a mirror that hiccups.
+    install_packages "${packages[@]}" || update_and_install "${packages[@]}" || { sleep 5; update_and_install "${packages[@]}"; } || { cat "$log" >&2; rm -f "$log"; exit 1; }
     rm -f "$log"
     hash -r
     look
@@ -55,6 +57,13 @@ if [ ${#missing[@]} -gt 0 ]; then
   printf '  %s\n' "${missing[@]}" >&2
   echo "On Debian or Ubuntu: sudo apt-get install --no-install-recommends ${missing[*]##*: }" >&2
   exit 1
+fi
+if [ ${#wished[@]} -gt 0 ] && [ "$(id -u)" -eq 0 ] && has apt-get; then
+  echo "Installing ${wished[*]}" >&2
+  log=$(mktemp)
+  install_packages "${wished[@]}" || update_and_install "${wished[@]}" || echo "${wished[*]} cannot be installed here: the tests that need it are skipped" >&2
+  rm -f "$log"
+  hash -r
 fi
 if [ "$purpose" != build ] && [ "$(id -u)" -ne 0 ]; then
   echo "Running containers needs root: sudo make $purpose" >&2

@@ -14,9 +14,14 @@ export async function compile (name: string, directory: string): Promise<string>
 export class LineProgram {
   readonly child: ChildProcess
   readonly #lines: AsyncIterator<string>
+  #failure: Error | undefined
 
   constructor (program: string, args: string[]) {
     this.child = spawn(program, args, { stdio: ['pipe', 'pipe', 'inherit'] })
+    // It could not be executed, or does not read any more: whoever waits for its next line is told.
+    const failed = (error: Error): void => { this.#failure ??= error }
+    this.child.on('error', failed)
+    this.child.stdin?.on('error', failed)
     if (this.child.stdout === null) throw new Error('no output')
     this.#lines = createInterface(this.child.stdout)[Symbol.asyncIterator]()
   }
@@ -27,7 +32,7 @@ export class LineProgram {
 
   async line (): Promise<string> {
     const { value, done } = await this.#lines.next() as IteratorResult<string>
-    if (done === true) throw new Error(`${this.child.spawnfile} ended`)
+    if (done === true) throw new Error(`${this.child.spawnfile} ended`, { cause: this.#failure })
     return value
   }
 

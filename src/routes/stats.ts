@@ -9,7 +9,7 @@ import { grants, selected } from '../http/auth.ts'
 import { isGone, whenGone } from '../http/gone.ts'
 import { logOf } from '../http/log.ts'
 import type { Container } from '../runtime/container.ts'
-import { byCreation, creationKey } from '../runtime/creation.ts'
+import { creationKey } from '../runtime/containers.ts'
 import { sampled, samplesAtOnce, type Sample, type Sampler } from '../runtime/sampler.ts'
 import { IdParams, Page, Stats, StatsList, ref, statuses } from '../schemas/index.ts'
 import type { Supervisor } from '../supervisor/supervisor.ts'
@@ -81,7 +81,7 @@ export async function statsRoutes (plain: FastifyInstance, { supervisor, sampler
       labelsMatch(wanted, container.labels) && (selector === undefined || selected(selector, container.labels)))
     const form = formOf(request, query)
     if (form !== 'json') return begin(reply, { form, query, pick })
-    const page = paginate(pick().sort(byCreation), { key: creationKey }, limit, cursor)
+    const page = paginate(pick(), { key: creationKey }, limit, cursor)
     const samples = await twice(reply, query, async () => {
       const all: (Sample | undefined)[] = []
       for (let from = 0; from < page.items.length; from += samplesAtOnce) {

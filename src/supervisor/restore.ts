@@ -4,7 +4,6 @@ import { LongshoreError } from '../errors.ts'
 import { failpoint } from '../failpoints.ts'
 import { cgroupOf, type ContainerCgroup } from '../runtime/cgroup.ts'
 import { Container, recordVersion, type ContainerRecord } from '../runtime/container.ts'
-import { byCreation } from '../runtime/creation.ts'
 import { nowNs } from '../native/index.ts'
 import { timestamp, type ExitFacts } from '../runtime/exit.ts'
 import { readIfThere, removeTree } from '../runtime/files.ts'
@@ -60,7 +59,7 @@ export async function restore (supervisor: Supervisor): Promise<Orphan[]> {
       await supervisor.options.journal.append({ type: 'StateUpdate', containerId: name, labels: {}, error: { code: 'container_unreadable', detail: reason } })
     }
   })
-  found.sort(byCreation)
+  found.sort((one, other) => (one.createdAt < other.createdAt ? -1 : one.createdAt > other.createdAt ? 1 : 0))
   for (const container of found) {
     if (container.lastEventId !== null || container.run?.phase !== 'creating') supervisor.containers.set(container.id, container)
   }

@@ -4,7 +4,7 @@ import type { ContainerView, EventView, ExitView } from '../schemas/index.ts'
 import type { ExitRow, Journal } from '../events/journal.ts'
 import { blockedBy } from '../runtime/blocked.ts'
 import { Container, type Directories } from '../runtime/container.ts'
-import { byCreation } from '../runtime/creation.ts'
+import { Containers } from '../runtime/containers.ts'
 import type { Process } from '../runtime/process.ts'
 import { Criu } from '../runtime/criu.ts'
 import type { CgroupMounts } from '../runtime/cgroup.ts'
@@ -57,7 +57,7 @@ const abortGrace = 5
 /** Owns all containers. Everything that changes one is a task sent here; readers read without waiting. */
 export class Supervisor {
   readonly options: SupervisorOptions
-  readonly containers = new Map<string, Container>()
+  readonly containers = new Containers()
   /** records that could not be read, by the id of their container; what belongs to them may still run */
   readonly quarantined = new Map<string, { path: string, reason: string }>()
   readonly repairs = new Map<Repair, number>(repairKinds.map((kind) => [kind, 0]))
@@ -208,7 +208,7 @@ export class Supervisor {
   /** All containers, in the order of their creation; throws while that is not known yet. */
   all (): Container[] {
     if (!this.ready && !this.listed) throw this.#restoring()
-    return [...this.containers.values()].sort(byCreation)
+    return [...this.containers.values()]
   }
 
   /** How many containers have each status. */
