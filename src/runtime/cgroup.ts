@@ -119,7 +119,12 @@ export async function removeGroups (runtimeId: string, mounts: CgroupMounts, kno
     const mount = controllers === '' ? mounts.v2 : mounts.v1.get(controllers.split(',')[0] ?? '')
     if (mount !== undefined) groups.add(join(mount, rest.join(':'), runtimeId))
   }
-  for (const group of groups) if (basename(group) === runtimeId) await removeGroup(group)
+  for (const group of groups) if (isNamedFor(basename(group), runtimeId)) await removeGroup(group)
+}
+
+/** With the systemd cgroup driver a group is a scope, whose name may have a prefix (`runc-<id>.scope`). */
+function isNamedFor (group: string, runtimeId: string): boolean {
+  return group === runtimeId || group === `${runtimeId}.scope` || group.endsWith(`-${runtimeId}.scope`)
 }
 
 /** rmdir(2) from below, since a group's files cannot be removed, and go with it. */

@@ -97,7 +97,7 @@ export class ShimProcess {
     } catch (error) {
       if (!hasCode(error, 'ESRCH')) throw error
       // It has ended, and its exit follows; unless it was never the shim's child.
-      this.#expectExit()
+      this.expectExit()
       return
     }
     this.#pidfd = token
@@ -109,7 +109,7 @@ export class ShimProcess {
       }
       if (this.#ended) return
       this.#ended = true
-      this.#expectExit()
+      this.expectExit()
     })
   }
 
@@ -126,7 +126,8 @@ export class ShimProcess {
     return this.#pidfd === undefined ? this.#lastWord.status : await this.#lastWord.within(reapLimit, async () => await isHeld(this.pid))
   }
 
-  #expectExit (): void {
+  /** It has ended: the shim is going to say how. */
+  expectExit (): void {
     if (this.exit !== undefined || this.lost) return
     this.#timer = setTimeout(() => {
       // The shim cannot reap what a tracer holds, and is told when that lets go.
@@ -274,6 +275,10 @@ export class ShimProcesses {
       if (packet.state === shimState.exited) {
         process.exited(exitFacts(packet))
         this.#watch.drop(pidfd ?? undefined)
+      } else if (packet.type === packetType.result && (packet.flags & shimFlag.ended) !== 0) {
+        // Its pid may be another's by now.
+        this.#watch.drop(pidfd ?? undefined)
+        process.expectExit()
       } else process.adopt(pidfd)
       process.settle({ waitStatus: 0, error: 0, pid: packet.pid })
       process.onStarted()

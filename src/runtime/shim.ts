@@ -281,18 +281,21 @@ export class Shim {
     pending.resolve({ waitStatus: pid > 0 ? 0 : 255 << 8, error: 0, pid })
   }
 
-  #created ({ waitStatus, error, pid }: ShimPacket): void {
+  #created ({ waitStatus, error, pid, flags }: ShimPacket): void {
     const succeeded = waitStatus === 0 && error === 0 && pid > 0
     this.state = succeeded ? shimState.created : shimState.createFailed
     if (!succeeded || this.#init !== undefined) return
-    // The shim could not send a descriptor of init. It has ended, then, and its exit follows; unless it was never the shim's child.
+    // The shim could not send a descriptor of init: it has ended, and its exit follows, unless it was never the shim's child.
     try {
-      this.#adopt(this.#watch.monitor.openProcess(pid))
+      if ((flags & shimFlag.ended) === 0) {
+        this.#adopt(this.#watch.monitor.openProcess(pid))
+        return
+      }
     } catch (failure) {
       if (!hasCode(failure, 'ESRCH')) throw failure
-      this.#initStatus = null
-      this.onInitEnded(null)
     }
+    this.#initStatus = null
+    this.onInitEnded(null)
   }
 
   #adopt (pidfd: number): void {

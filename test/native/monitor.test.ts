@@ -1,12 +1,12 @@
 import t from 'tap'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync } from 'node:fs'
+import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, readSync, readdirSync, rmSync, statSync, writeSync } from 'node:fs'
 import { mkdir, rmdir, writeFile } from 'node:fs/promises'
 import { release, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Worker } from 'node:worker_threads'
-import { lockFile, Monitor, sdNotify, type MonitorEvent } from '../../src/native/index.ts'
+import { lockFile, Monitor, releaseMemory, sdNotify, type MonitorEvent } from '../../src/native/index.ts'
 
 const directory = mkdtempSync(join(tmpdir(), 'longshore-monitor-'))
 t.teardown(() => rmSync(directory, { recursive: true, force: true }))
@@ -186,6 +186,47 @@ t.test('an OOM kill is told with its count', { skip: existsSync(join(memory, 'me
   await rmdir(group)
   monitor.drop(token)
   monitor.close()
+})
+
+/** Where the most of the program's text lies. */
+const [text = { begin: 0, end: 0 }] = readFileSync('/proc/self/maps', 'utf8').split('\n').map((line) => line.split(/ +/))
+  .filter(([, flags, , , , path]) => flags === 'r-xp' && path === process.execPath)
+  .map(([range = '']) => {
+    const [begin = 0, end = 0] = range.split('-').map((number) => parseInt(number, 16))
+    return { begin, end }
+  })
+  .sort((one, other) => (other.end - other.begin) - (one.end - one.begin))
+
+t.test("memory is given back, but for what the program's file does not have", { skip: text.begin === 0 ? 'the program is not mapped from its file here' : false }, async (t) => {
+  const page = 4096
+  const { begin, end } = text
+  const memory = openSync('/proc/self/mem', 'r+')
+  const pagemap = openSync('/proc/self/pagemap', 'r')
+  t.teardown(() => { closeSync(memory); closeSync(pagemap) })
+  /** Of /proc/PID/pagemap, by its bits 63 and 61: whose each page of the program's text is. */
+  const pages = (): string[] => {
+    const entries = Buffer.alloc((end - begin) / page * 8)
+    readSync(pagemap, entries, 0, entries.length, begin / page * 8)
+    return Array.from({ length: entries.length / 8 }, (_, n) => {
+      const high = entries.readUInt32LE(n * 8 + 4)
+      return (high & 2 ** 31) === 0 ? 'away' : (high & 2 ** 29) !== 0 ? "the file's" : 'its own'
+    })
+  }
+  const filed = (): number => pages().filter((whose) => whose === "the file's").length
+  // As a debugger does that sets a breakpoint, but with the byte that is there.
+  const byte = Buffer.alloc(1)
+  readSync(memory, byte, 0, 1, begin)
+  writeSync(memory, byte, 0, 1, begin)
+  const before = filed()
+  t.equal(pages()[0], 'its own')
+  releaseMemory()
+  const after = filed()
+  t.ok(after < before / 2, `${before} pages before, ${after} after`)
+  t.equal(pages()[0], 'its own')
+  const native = new URL('../../src/native/index.ts', import.meta.url).href
+  const moved = spawn(process.execPath, ['--use-largepages=on', '--input-type=module', '-e', `(await import('${native}')).releaseMemory(); console.log('goes on')`], { stdio: ['ignore', 'pipe', 'inherit'] })
+  const [[said], [status]] = await Promise.all([once(moved.stdout, 'data'), once(moved, 'exit')]) as [[Buffer], [number]]
+  t.match({ said: said.toString(), status }, { said: 'goes on\n', status: 0 }, 'also when its text was moved to large pages')
 })
 
 t.test('one lock for each file', async (t) => {

@@ -7,8 +7,7 @@ import { Shim } from '../../src/runtime/shim.ts'
 import { ShimProcesses, type ShimProcess } from '../../src/runtime/shim-processes.ts'
 import { decodePacket, encodePacket, packetType, shimOp, shimState } from '../../src/runtime/shim-protocol.ts'
 import type { Watch } from '../../src/runtime/watch.ts'
-import { readExitRecord } from '../../src/supervisor/exit-record.ts'
-import { exitOf, finish, house, output, type House } from '../support/shim.ts'
+import { exitOf, finish, house, output, recordOf, type House } from '../support/shim.ts'
 
 const options = { terminal: false, noInput: false, window: { width: 80, height: 24 } }
 
@@ -36,7 +35,7 @@ t.test('each slot has its process, input, output and exit', async (t) => {
   for (const [n, { process, directory }] of made.entries()) {
     t.match(await ended(process), { waitStatus: (n + 1) << 8, outputComplete: true })
     t.match((await output(directory)).map(({ text }) => text).join(''), `${process.id} in-${process.id}\n`)
-    t.match(await readExitRecord(directory, process.id), { waitStatus: (n + 1) << 8, started: true })
+    t.match(await recordOf(directory, process.id), { waitStatus: (n + 1) << 8, started: true })
     t.throws(() => process.signal(0), { code: 'ESRCH' })
     shim.processes.acknowledge(process)
     await freed(process)
@@ -120,7 +119,7 @@ t.test('another daemon finds them by their ids: what runs, and what ended unseen
   const ends = await start(at, shim, 'ends', 'exec sleep 1000')
   shim.release()
   process.kill(ends.result.pid, 'SIGKILL')
-  while (await readExitRecord(ends.directory, 'ends') === undefined);
+  await recordOf(ends.directory, 'ends')
   const next = await Shim.connect(at.watch, at.runDir)
   if (next === undefined) throw new Error('the shim is there')
   await next.hello()

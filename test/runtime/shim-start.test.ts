@@ -6,8 +6,7 @@ import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import type { Shim } from '../../src/runtime/shim.ts'
-import { readExitRecord } from '../../src/supervisor/exit-record.ts'
-import { exitOf, finish, house, output, type House } from '../support/shim.ts'
+import { exitOf, finish, house, output, recordOf, type House } from '../support/shim.ts'
 
 /** what runc's init does (libcontainer/standard_init_linux.go): opens the fifo for writing, which waits for a reader, writes a byte, executes the command, which closes it */
 const init = (command: string): string => `printf 0 > "$(dirname "$0")/exec.fifo"; ${command}`
@@ -40,7 +39,7 @@ t.test('init is let go, and the fifo is gone', async (t) => {
   t.equal(it.called(), true, 'is for the runtime to judge')
   process.kill(it.pid, 'SIGKILL')
   t.match(await exitOf(it.shim), { waitStatus: 9 })
-  t.match(await readExitRecord(it.outDir, 'init'), { waitStatus: 9, started: true })
+  t.match(await recordOf(it.outDir, 'init'), { waitStatus: 9, started: true })
   await finish(it.shim)
 })
 
@@ -49,7 +48,7 @@ t.test('init ends at once: it had started, and its own status is told', async (t
     const it = await made(t, init('exit 41'))
     t.match(await it.shim.start(), { waitStatus: 0, error: 0 })
     t.match(await exitOf(it.shim), { waitStatus: 41 << 8 })
-    t.match(await readExitRecord(it.outDir, 'init'), { waitStatus: 41 << 8, started: true })
+    t.match(await recordOf(it.outDir, 'init'), { waitStatus: 41 << 8, started: true })
     t.equal(it.called(), false)
     await end(it)
   }
@@ -75,7 +74,7 @@ t.test('init ends before it goes on: the start fails, in the words of the runtim
   process.kill(it.pid, 'SIGKILL')
   t.match(await start, { waitStatus: 4 << 8, error: 0 })
   t.match(await exitOf(it.shim), { waitStatus: 9 })
-  t.match(await readExitRecord(it.outDir, 'init'), { started: false })
+  t.match(await recordOf(it.outDir, 'init'), { started: false })
   t.equal(it.called(), true)
   await end(it)
 })

@@ -2,15 +2,14 @@
 import t from 'tap'
 import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { readFile, readdir, rename, stat } from 'node:fs/promises'
+import { mkdir, readFile, readdir, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { shimPath } from '../../src/native/index.ts'
 import { Shim } from '../../src/runtime/shim.ts'
 import { encodePacket, packetType } from '../../src/runtime/shim-protocol.ts'
-import type { ExitFacts } from '../../src/runtime/exit.ts'
 import { readExitRecord } from '../../src/supervisor/exit-record.ts'
-import { exitOf, finish, house, output } from '../support/shim.ts'
+import { exitOf, finish, house, output, recordOf } from '../support/shim.ts'
 
 t.test('an exit is on disk, and is told until it was acknowledged', async (t) => {
   const { outDir, runDir, watch, spawn } = await house(t, 'exec sleep 1000')
@@ -26,8 +25,7 @@ t.test('an exit is on disk, and is told until it was acknowledged', async (t) =>
 
   process.kill((await created).pid, 'SIGKILL')
   // Nobody is connected: the exit goes to disk and waits for whoever comes.
-  let record: ExitFacts | undefined
-  while (record === undefined) record = await readExitRecord(outDir, 'init')
+  const record = await recordOf(outDir, 'init')
   t.match(record, { waitStatus: 9, outputComplete: true, oomKills: null, started: false })
   t.equal((await stat(join(outDir, 'init.exit'))).mode & 0o777, 0o600)
   for (const time of ['first', 'second'] as const) {
@@ -77,7 +75,7 @@ t.test('started, ended before the start has returned, deleted', async (t) => {
   await created
   t.match(await shim.start(), { waitStatus: 0, error: 0 })
   t.match(await exitOf(shim), { waitStatus: 41 << 8 })
-  t.match(await readExitRecord(outDir, 'init'), { waitStatus: 41 << 8, started: true })
+  t.match(await recordOf(outDir, 'init'), { waitStatus: 41 << 8, started: true })
   t.match(await shim.delete(true), { waitStatus: 0, error: 0 })
   t.equal(await readFile(join(mode, 'deleted'), 'utf8'), `${mode} delete --force box\n`)
   t.ok((await stat(join(directory, 'run/pid'))).isFile())
@@ -85,7 +83,11 @@ t.test('started, ended before the start has returned, deleted', async (t) => {
 })
 
 t.test('an init that ends before its pid is known', async (t) => {
-  const { spawn } = await house(t, 'exit 5', 'linger')
+  const { spawn, watch } = await house(t, 'exit 5', 'linger')
+  watch.monitor.openProcess = (pid) => {
+    t.fail('the pid of one that was reaped may be another\'s', { pid })
+    return 0
+  }
   const { shim, created } = await spawn()
   t.match(await created, { waitStatus: 0, error: 0 })
   t.match(await exitOf(shim), { waitStatus: 5 << 8 })
@@ -186,18 +188,34 @@ t.test('what it does not understand it leaves alone', async (t) => {
   await finish(newer)
 })
 
-t.test('a record that cannot be written is told all the same, and is written when it can be', async (t) => {
-  const { outDir, spawn } = await house(t, 'exec sleep 1000')
+t.test('a record that cannot be written is told all the same, and is written when it can be, also while others chat', async (t) => {
+  const { outDir, runDir, spawn } = await house(t, 'exec sleep 1000')
   const { shim, created } = await spawn()
+  const { pid } = await created
+  await mkdir(join(outDir, 'processes', 'chat'), { recursive: true })
+  const chat = shim.processes.take('chat')
+  await writeFile(join(runDir, `exec-${chat.slot}.json`), 'while echo word; do sleep 0.1; done')
+  await shim.processes.start(chat, { terminal: false, noInput: true, window: { width: 80, height: 24 } })
   await rename(outDir, `${outDir}.away`)
-  process.kill((await created).pid, 'SIGTERM')
+  process.kill(pid, 'SIGTERM')
   t.match(await exitOf(shim), { waitStatus: 15 })
   t.equal(await readExitRecord(outDir, 'init'), undefined)
   await rename(`${outDir}.away`, outDir)
-  let record: ExitFacts | undefined
-  while (record === undefined) record = await readExitRecord(outDir, 'init')
-  t.match(record, { waitStatus: 15 })
+  t.match(await recordOf(outDir, 'init'), { waitStatus: 15 })
+  chat.signal(9)
   await finish(shim)
+})
+
+t.test('asked to stop, it goes though the directory of its record was removed', async (t) => {
+  const { outDir, spawn } = await house(t, 'exec sleep 1000')
+  const { shim, created } = await spawn()
+  const { pid } = await created
+  await rm(outDir, { recursive: true })
+  shim.release()
+  process.kill(shim.pid, 'SIGTERM')
+  const ended = async (pid: number): Promise<boolean> => /^gone|\) Z /.test(await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => 'gone'))
+  while (!await ended(shim.pid));
+  t.ok(await ended(pid))
 })
 
 t.test('asked to stop from outside it asks its container, and goes when that has ended', async (t) => {
@@ -207,9 +225,7 @@ t.test('asked to stop from outside it asks its container, and goes when that has
   while ((await output(outDir)).length === 0);
   shim.release()
   process.kill(shim.pid, 'SIGTERM')
-  let record: ExitFacts | undefined
-  while (record === undefined) record = await readExitRecord(outDir, 'init')
-  t.match(record, { waitStatus: 4 << 8 })
+  t.match(await recordOf(outDir, 'init'), { waitStatus: 4 << 8 })
 })
 
 t.test('bad arguments end it at once, with a word', async (t) => {

@@ -53,7 +53,10 @@ export async function strays (daemon: Daemon): Promise<string[]> {
   for (const name of await readdir('/proc')) {
     if (!/^\d+$/.test(name) || own.has(Number(name))) continue
     const environment = await readFile(`/proc/${name}/environ`, 'utf8').catch(() => '')
-    if (environment.split('\0').includes(`FAULTY=${daemon.directory}`)) found.push(`${name}: ${(await readFile(`/proc/${name}/cmdline`, 'utf8').catch(() => '')).replaceAll('\0', ' ')}`)
+    if (!environment.split('\0').includes(`FAULTY=${daemon.directory}`)) continue
+    const command = (await readFile(`/proc/${name}/cmdline`, 'utf8').catch(() => '')).replaceAll('\0', ' ')
+    // The daemon asks CRIU how it is, after its start, and that ends by itself.
+    if (!/criu (check|--version) $/.test(command)) found.push(`${name}: ${command}`)
   }
   return found
 }

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import type { Test } from 'tap'
 import type { ExitFacts } from '../../src/runtime/exit.ts'
 import { Shim } from '../../src/runtime/shim.ts'
+import { readExitRecord } from '../../src/supervisor/exit-record.ts'
 import { Watch } from '../../src/runtime/watch.ts'
 
 /** A runtime that is a shell script; its first argument, `mode`, is a directory with the script of init. */
@@ -60,6 +61,14 @@ export async function house (t: Test, init: string, flag?: string): Promise<Hous
 }
 
 export const exitOf = async (shim: Shim): Promise<ExitFacts> => shim.exit ?? await new Promise((resolve) => { shim.onExit = resolve })
+
+/** The exit record: the shim tells of an exit before it writes that. */
+export async function recordOf (directory: string, processId: string): Promise<ExitFacts> {
+  for (;;) {
+    const record = await readExitRecord(directory, processId)
+    if (record !== undefined) return record
+  }
+}
 
 export async function finish (shim: Shim): Promise<void> {
   shim.acknowledge()

@@ -179,7 +179,11 @@ struct LoopWatch {
   }
 
   // What it lets be read makes the set's descriptor readable.
-  static void OnPatienceEnd(uv_timer_t* timer) { static_cast<LoopWatch*>(timer->data)->monitor->set_->EndPatience(); }
+  static void OnPatienceEnd(uv_timer_t* timer) {
+    auto* watch = static_cast<LoopWatch*>(timer->data);
+    watch->monitor->set_->EndPatience();
+    watch->SchedulePatience(watch->monitor->set_->patience());
+  }
 
   static void OnTime(uv_timer_t* timer) {
     std::vector<Notice> batch;

@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
@@ -130,16 +131,17 @@ bool WatchSet::PutAside(uint32_t token, Entry* entry) {
 }
 
 void WatchSet::EndPatience() {
-  for (const uint32_t token : aside_) {
+  const auto done = [this](uint32_t token) {
     const auto found = entries_.find(token);
-    if (found == entries_.end()) continue;
+    if (found == entries_.end()) return true;
     epoll_event event{};
     event.events = EPOLLIN;
     event.data.u64 = token;
-    // Fails only for want of memory: then it is told by nobody but its shim, whose own end is seen too.
+    // For want of memory, or of watches: the next end of patience tries again.
     found->second.watched = epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, found->second.fd.get(), &event) == 0;
-  }
-  aside_.clear();
+    return found->second.watched;
+  };
+  aside_.erase(std::remove_if(aside_.begin(), aside_.end(), done), aside_.end());
 }
 
 void WatchSet::Drop(uint32_t token) {

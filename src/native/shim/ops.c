@@ -72,6 +72,7 @@ void start_settled(uint32_t tag, int wait_status) {
     if (init->reaped) {
       init->ending.started = true;
       init->recorded = record_write(init) == 0;
+      init->synced = false;
     }
   }
   tell_result(init, OP_START, tag, wait_status, 0);

@@ -38,7 +38,7 @@ enum shim_flag {
   FLAG_OUTPUT_COMPLETE = 1,
   FLAG_OOM_KNOWN = 2,
   FLAG_STARTED = 4,
-  FLAG_ENDED = 8,      /* notice: the output has ended for good */
+  FLAG_ENDED = 8,      /* notice: the output has ended for good; result: the process that was made has ended, its pid is nobody's, its exit follows */
   FLAG_TERMINAL = 16,  /* exec: with a terminal */
   FLAG_NO_INPUT = 32   /* exec: standard input is /dev/null */
 };

@@ -12,12 +12,15 @@
 
 #include "shim.h"
 
-enum { LISTENER = 4, REST_AFTER_MS = 1000, SYNC_AFTER_MS = 1000 };
+enum { LISTENER = 4, REST_AFTER_MS = 1000 };
+/* Until an exit that no daemon has acknowledged is made to last. */
+static const int64_t last_after_ns = INT64_C(1000000000);
 
 static int epoll = -1;
 static int signals = -1;
 static bool quit;
 static bool restless = true; /* something has happened since memory was given back */
+static int64_t last_at_ns; /* of the monotonic clock; 0: every exit lasts */
 static int terms;
 static struct process *const init = processes;
 
@@ -92,8 +95,9 @@ static void set_up(void) {
   watch(connection, FROM_CONNECTION, init, EPOLLIN);
 }
 
+/* What a daemon has acknowledged is in its journal. */
 static bool must_last(const struct process *process) {
-  return process->used && process->reaped && (!process->recorded || (!process->acknowledged && !process->synced));
+  return process->used && process->reaped && !process->acknowledged && (!process->recorded || !process->synced);
 }
 
 /* Of two numbers of milliseconds; -1 is never. */
@@ -101,32 +105,45 @@ static int sooner(int one, int other) {
   return other < 0 || (one >= 0 && one < other) ? one : other;
 }
 
-/* Milliseconds until there is something to do unasked, or -1: exits must be made lasting, a start is overdue, or it is time to rest. */
-static int patience(void) {
-  if (restless) return sooner(REST_AFTER_MS, start_patience());
-  for (unsigned slot = 0; slot < slots_used; slot++) {
-    if (must_last(&processes[slot])) return sooner(SYNC_AFTER_MS, start_patience());
-  }
-  return start_patience();
+/* Milliseconds until make_last() is due, or -1. A moment and not a silence: other processes may never be silent. */
+static int last_patience(void) {
+  bool any = false;
+  for (unsigned slot = 0; slot < slots_used; slot++) any = any || must_last(&processes[slot]);
+  if (!any) last_at_ns = 0;
+  else if (last_at_ns == 0) last_at_ns = monotonic_ns() + last_after_ns;
+  if (last_at_ns == 0) return -1;
+  int64_t left = last_at_ns - monotonic_ns();
+  return left <= 0 ? 0 : (int) (left / 1000000 + 1);
 }
 
-static void on_silence(void) {
-  give_back();
-  restless = false;
+/* Milliseconds until there is something to do unasked, or -1: exits must be made lasting, a start is overdue, or it is time to rest. */
+static int patience(void) {
+  return sooner(restless ? REST_AFTER_MS : -1, sooner(last_patience(), start_patience()));
+}
+
+static void make_last(void) {
+  last_at_ns = 0;
   for (unsigned slot = 0; slot < slots_used; slot++) {
     struct process *process = &processes[slot];
     if (!must_last(process)) continue;
     if (!process->recorded) process->recorded = record_write(process) == 0;
-    if (!process->recorded || process->acknowledged) continue;
+    if (!process->recorded) continue;
     log_sync(process);
     record_sync(process);
     process->synced = true;
   }
 }
 
+/* One whose directory was removed has no place for a record, and nobody who would look for it. */
+static bool is_homeless(const struct process *process) {
+  char path[4096];
+  return process_directory(process, path, sizeof path) >= 0 && access(path, F_OK) < 0 && errno == ENOENT;
+}
+
 static bool all_recorded(void) {
   for (unsigned slot = 0; slot < slots_used; slot++) {
-    if (processes[slot].used && !processes[slot].recorded) return false;
+    const struct process *process = &processes[slot];
+    if (process->used && !process->recorded && !process->acknowledged && !is_homeless(process)) return false;
   }
   return true;
 }
@@ -164,8 +181,9 @@ int main(int argc, char **argv) {
     struct epoll_event events[8];
     int count = epoll_wait(epoll, events, 8, patience());
     if (count < 0 && errno != EINTR) die(SYSTEM_ERROR, "epoll_wait");
-    if (count == 0) on_silence();
-    else restless = true;
+    if (last_at_ns != 0 && monotonic_ns() >= last_at_ns) make_last();
+    if (count == 0) give_back();
+    restless = count != 0;
     start_overdue();
     for (int i = 0; i < count; i++) {
       /* One of them may have freed the slot of another. */
@@ -173,7 +191,7 @@ int main(int argc, char **argv) {
     }
     /* Asked to stop, the container ended, and no daemon there to tell: what is on disk must do. */
     if (terms > 0 && connection < 0 && init->reaped && all_recorded()) {
-      on_silence();
+      make_last();
       quit = true;
     }
   }

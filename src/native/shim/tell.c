@@ -57,6 +57,10 @@ void tell_result(const struct process *process, int op, uint32_t tag, int wait_s
     last.error = error;
   }
   struct shim_packet packet = { .type = PACKET_RESULT, .tag = tag, .op = op, .pid = process->pid, .wait_status = wait_status, .error = error, .time_ns = now_ns() };
-  connection_send(process, &packet, (op == OP_CREATE || op == OP_EXEC) && !process->reaped ? process->pid : 0, NULL, 0);
+  bool makes = (op == OP_CREATE || op == OP_EXEC) && process->pid > 0;
+  /* The pid of one that was reaped may be another's by now. Its exit follows. */
+  bool ended = makes && (process->reaped || ended_early(process->pid));
+  if (ended) packet.flags |= FLAG_ENDED;
+  connection_send(process, &packet, makes && !ended ? process->pid : 0, NULL, 0);
   failpoint_of(op, "told");
 }

@@ -176,7 +176,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *input, size_t size) {
       case 6: speak(); break;
       case 7: listen_to_input(); break;
       case 8: join(); break;
-      case 9: on_silence(); break;
+      case 9: make_last(); give_back(); break;
     }
     hear();
     if (connection < 0) join();
