@@ -133,7 +133,7 @@ export class ShimProcess {
       // The shim cannot reap what a tracer holds, and is told when that lets go.
       void isHeld(this.pid).catch(() => false).then((held) => {
         if (this.#released) return
-        if (held) this.#expectExit()
+        if (held) this.expectExit()
         else this.lose()
       })
     }, shimGrace)
