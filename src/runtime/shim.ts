@@ -287,10 +287,7 @@ export class Shim {
     if (!succeeded || this.#init !== undefined) return
     // The shim could not send a descriptor of init: it has ended, and its exit follows, unless it was never the shim's child.
     try {
-      if ((flags & shimFlag.ended) === 0) {
-        this.#adopt(this.#watch.monitor.openProcess(pid))
-        return
-      }
+      if ((flags & shimFlag.ended) === 0) return this.#adopt(this.#watch.monitor.openProcess(pid))
     } catch (failure) {
       if (!hasCode(failure, 'ESRCH')) throw failure
     }
