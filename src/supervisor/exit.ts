@@ -4,14 +4,13 @@ import type { Container } from '../runtime/container.ts'
 import { nowNs } from '../native/index.ts'
 import { exitView, type ExitFacts } from '../runtime/exit.ts'
 import type { Process } from '../runtime/process.ts'
-import type { ExitView } from '../schemas/index.ts'
 import { causeOf } from './cause.ts'
 import { DeleteTask } from './delete.ts'
 import { endExecs } from './exec-exit.ts'
 import { readExitRecord } from './exit-record.ts'
 import { endHealth } from './health.ts'
 import { killAll, killInit } from './kill.ts'
-import { tellOom } from './oom.ts'
+import { countedSoFar, tellOom } from './oom.ts'
 import { adoptRestart, restartAfter, tellRestart } from './restart.ts'
 import type { Supervisor } from './supervisor.ts'
 import { Task, type TaskContext } from './task.ts'
@@ -37,20 +36,22 @@ export class ExitTask extends Task<void> {
     failpoint('exit.seen')
     const began = performance.now()
     const atOnce = deletableAtOnce(container)
-    await tellExit(supervisor, this, container, this.#process, exitView(this.#process.ended))
+    await tellExit(supervisor, this, container, this.#process, this.#process.ended)
     await new DeleteTask({ containerId: container.id, runId: this.#runId, noEvent: true, ended: true, atOnce, within: this }).execute(supervisor)
     supervisor.options.observe('exit', (performance.now() - began) / 1000)
   }
 }
 
 /** Whoever follows the events waits for this: all else that an end brings comes behind it. */
-async function tellExit (supervisor: Supervisor, task: Task<unknown>, container: Container, init: Process, exit: ExitView): Promise<void> {
+async function tellExit (supervisor: Supervisor, task: Task<unknown>, container: Container, init: Process, facts: ExitFacts): Promise<void> {
   const { run } = container
   if (run === null || run.exit !== null) return
   if (container.processes.size > 1 || container.starting.size > 0) await endExecs(supervisor, task, container)
   task.step = 'writing the journal'
-  const kills = init.ended?.oomKills
-  if (kills != null && kills > container.oomTold) await tellOom(supervisor, container, run.runId, kills)
+  const { oomKills } = facts
+  if (oomKills !== null && oomKills > container.oomTold) await tellOom(supervisor, container, run.runId, oomKills)
+  // Who saw the end may not have counted: what has been told of kills is true all the same.
+  const exit = exitView(oomKills === null && container.oomTold > 0 ? { ...facts, oomKills: container.oomTold } : facts)
   const restart = restartAfter(container, exit)
   await supervisor.publish(container, 'StateExit', {
     task,
@@ -152,7 +153,7 @@ async function shimLost (supervisor: Supervisor, container: Container, report: (
       if (shim.initWatched && shim.initStatus === undefined) return
     }
     const known = await shim?.lastInitStatus() ?? null
-    report({ waitStatus: known, exitedAtNs: nowNs(), oomKills: null, outputComplete: false, reason: 'monitor-lost' })
+    report({ waitStatus: known, exitedAtNs: nowNs(), oomKills: await countedSoFar(supervisor, container), outputComplete: false, reason: 'monitor-lost' })
   } catch (error) {
     supervisor.log.error({ err: error, container: container.id }, 'the container without a shim could not be ended')
     container.move('lose')

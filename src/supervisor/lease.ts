@@ -85,8 +85,10 @@ export class ExpireTask extends Task<void> {
     try {
       await supervisor.send(new StopTask({ containerId: container.id, standDown: false }))
     } catch (error) {
+      // It is being deleted, or was: that ends it as well.
+      if (container.status === 'deleting' || supervisor.containers.get(container.id) !== container) return
       supervisor.log.error({ err: error, container: container.id }, 'a container whose lease has ended could not be stopped; it is tried again')
-      if (supervisor.containers.get(container.id) === container) supervisor.deadlines.set('lease', container.id, Date.now() + again * 1000)
+      supervisor.deadlines.set('lease', container.id, Date.now() + again * 1000)
     }
   }
 }

@@ -16,12 +16,15 @@ export async function tellOom (supervisor: Supervisor, container: Container, run
 export async function tellOomSoFar (supervisor: Supervisor, container: Container, runId: string, known = 0): Promise<void> {
   const { run } = container
   if (run?.runId !== runId || run.phase !== 'running') return
-  const counted = run.cgroup === null
-    ? undefined
-    : await oomKillsOf(run.cgroup).catch((error: unknown) => {
-      // An exit waits for this: it has to be told whatever becomes of the count.
-      supervisor.log.error({ err: error, container: container.id }, 'the OOM kills of a container could not be read')
-      return undefined
-    })
-  await tellOom(supervisor, container, runId, Math.max(counted ?? 0, known))
+  await tellOom(supervisor, container, runId, Math.max(await countedSoFar(supervisor, container) ?? 0, known))
+}
+
+/** The kernel's count of OOM kills; null without a group, or when that cannot be read: an exit waits for this, and has to be told all the same. */
+export async function countedSoFar (supervisor: Supervisor, container: Container): Promise<number | null> {
+  const { run } = container
+  if (run === null || run.cgroup === null) return null
+  return await oomKillsOf(run.cgroup).then((count) => count ?? null, (error: unknown) => {
+    supervisor.log.error({ err: error, container: container.id }, 'the OOM kills of a container could not be read')
+    return null
+  })
 }

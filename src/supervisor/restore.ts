@@ -15,7 +15,7 @@ import { exitSeen } from './exit.ts'
 import { readExitRecord } from './exit-record.ts'
 import { adoptHealth, takeUpHealth } from './health.ts'
 import { killAll } from './kill.ts'
-import { tellOomSoFar } from './oom.ts'
+import { countedSoFar, tellOomSoFar } from './oom.ts'
 import { findOrphans, type Orphan } from './orphans.ts'
 import { takeUpLease } from './lease.ts'
 import { tellRestored } from './restoration.ts'
@@ -240,7 +240,7 @@ class RestoreTask extends Task<void> {
         run.cgroup ??= await cgroupByPidFile(supervisor, container)
         await killAll(supervisor, container)
       }
-      facts = { waitStatus: null, exitedAtNs: nowNs(), oomKills: null, outputComplete: false, reason: sameBoot ? 'monitor-lost' : 'host-rebooted' }
+      facts = { waitStatus: null, exitedAtNs: nowNs(), oomKills: sameBoot ? await countedSoFar(supervisor, container) : null, outputComplete: false, reason: sameBoot ? 'monitor-lost' : 'host-rebooted' }
     }
     if (!sameBoot) run.cgroup = null
     if (run.phase === 'created' && facts.started === true) await this.#started(supervisor, container)

@@ -43,8 +43,8 @@ export const bugs: Bug[] = [
     name: 'OOM is told after the exit',
     kills: 3,
     changes: [
-      { file: 'supervisor/exit.ts', from: '  if (kills != null && kills > container.oomTold) await tellOom(supervisor, container, run.runId, kills)\n', to: '' },
-      { file: 'supervisor/exit.ts', from: "  failpoint('exit.told')\n", to: "  if (kills != null && kills > container.oomTold) await supervisor.publish(container, 'StateOOM', { process: init })\n" },
+      { file: 'supervisor/exit.ts', from: '  if (oomKills !== null && oomKills > container.oomTold) await tellOom(supervisor, container, run.runId, oomKills)\n', to: '' },
+      { file: 'supervisor/exit.ts', from: "  failpoint('exit.told')\n", to: "  if (oomKills !== null && oomKills > container.oomTold) await supervisor.publish(container, 'StateOOM', { process: init })\n" },
       { file: 'supervisor/run.ts', from: "if (event.kind !== 'oom') return", to: 'return' }
     ]
   },
@@ -52,8 +52,8 @@ export const bugs: Bug[] = [
     name: 'a container that removes itself is told as deleted before its exit',
     kills: 4,
     changes: [
-      { file: 'supervisor/exit.ts', from: '    await tellExit(supervisor, this, container, this.#process, exitView(this.#process.ended))\n', to: '    if (!container.autoRemove) await tellExit(supervisor, this, container, this.#process, exitView(this.#process.ended))\n    else container.status = \'stopped\'\n' },
-      { file: 'supervisor/exit.ts', from: 'within: this }).execute(supervisor)\n', to: 'within: this }).execute(supervisor)\n    if (container.autoRemove) { container.status = \'running\'; await tellExit(supervisor, this, container, this.#process, exitView(this.#process.ended)) }\n' }
+      { file: 'supervisor/exit.ts', from: '    await tellExit(supervisor, this, container, this.#process, this.#process.ended)\n', to: '    if (!container.autoRemove) await tellExit(supervisor, this, container, this.#process, this.#process.ended)\n    else container.status = \'stopped\'\n' },
+      { file: 'supervisor/exit.ts', from: 'within: this }).execute(supervisor)\n', to: 'within: this }).execute(supervisor)\n    if (container.autoRemove) { container.status = \'running\'; await tellExit(supervisor, this, container, this.#process, this.#process.ended) }\n' }
     ]
   },
   {

@@ -197,6 +197,14 @@ t.test('memory that runs out is told before the exit', { skip: existsSync('/sys/
     t.same(events.types(id), ['StateCreate', 'StateStart', 'StateOOM', 'StateExit'])
   }
 
+  // The count that the shim kept goes with it; what was told stays true.
+  const before = new Set(await daemon.shims())
+  await daemon.post('/containers', { id: 'bereft', bundle: await daemon.bundle('bereft', ['/bin/sh', '-c', 'tail /dev/zero; exec sleep 1000'], small) })
+  await events.type('StateOOM', 'bereft')
+  for (const shim of await daemon.shims()) if (!before.has(shim)) process.kill(shim, 'SIGKILL')
+  t.match((await events.type('StateExit', 'bereft')).data.exit, { oomKilled: true, reason: 'monitor-lost' })
+  t.same(events.types('bereft'), ['StateCreate', 'StateStart', 'StateOOM', 'StateExit'])
+
   const later = await daemon.bundle('later', ['/bin/sh', '-c', 'while [ ! -e /tmp/go ]; do sleep 0.1; done; tail /dev/zero; exit 4'], small)
   const { body } = await daemon.post('/containers', { id: 'later', bundle: later })
   await daemon.stop('SIGKILL')
