@@ -5,13 +5,13 @@
  * READERS: as many that all get the event, last (1000; 0 for none). PRIORITY=1 puts what is measured ahead of whatever else the
  * machine does (chrt(1)); TREE: another tree's daemon.
  */
-import { execFile, spawn, type ChildProcess } from 'node:child_process'
+import { execFile } from 'node:child_process'
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import { createInterface } from 'node:readline'
 import { promisify } from 'node:util'
 import { Daemon, project } from '../test/support/daemon.ts'
 import { median, quantile } from './support/figures.ts'
+import { LineProgram, compile } from './support/programs.ts'
 
 const rounds = Number(process.env.ROUNDS ?? 100)
 const loads = (process.env.LOADS ?? '0/0,1000/100').split(',').map((load) => load.split('/').map(Number) as [number, number])
@@ -20,37 +20,13 @@ const crowd = Number(process.env.READERS ?? 1000)
 const block = 10
 const run = promisify(execFile)
 
-/** A program that answers with lines. */
-class Helper {
-  readonly child: ChildProcess
-  readonly #lines: AsyncIterator<string>
-
-  constructor (program: string, args: string[]) {
-    this.child = spawn(program, args, { stdio: ['pipe', 'pipe', 'inherit'] })
-    if (this.child.stdout === null) throw new Error('no output')
-    this.#lines = createInterface(this.child.stdout)[Symbol.asyncIterator]()
-  }
-
-  say (line: string): void {
-    this.child.stdin?.write(`${line}\n`)
-  }
-
-  async line (): Promise<string> {
-    const { value, done } = await this.#lines.next() as IteratorResult<string>
-    if (done === true) throw new Error(`${this.child.spawnfile} ended`)
-    return value
-  }
-}
-
 const daemon = await Daemon.prepare()
 const ahead = process.env.PRIORITY === '1'
 daemon.program = join(process.env.TREE ?? project, 'bin/longshored')
-const helpers: Helper[] = []
+const helpers: LineProgram[] = []
 
-async function helper (name: string, ...args: string[]): Promise<Helper> {
-  const program = join(daemon.directory, name)
-  await run('cc', ['-O2', '-Wall', '-Wextra', '-o', program, join(import.meta.dirname, `support/${name}.c`)])
-  const started = new Helper(program, args)
+async function helper (name: string, ...args: string[]): Promise<LineProgram> {
+  const started = new LineProgram(await compile(name, daemon.directory), args)
   helpers.push(started)
   return started
 }
@@ -62,7 +38,7 @@ try {
   await mkdir(bareRoot)
   let made = 0
 
-  type Pair = { floor: Helper, reader: Helper }
+  type Pair = { floor: LineProgram, reader: LineProgram }
   /** A reader that has come now, with a bare program of its own. */
   const pair = async (query: string): Promise<Pair> => {
     const socket = join(daemon.directory, `floor-${helpers.length}.sock`)

@@ -12,7 +12,8 @@ import { longshore } from './engines/longshore.ts'
 import { bareRuntime } from './engines/runc.ts'
 import { load } from './peers/load.ts'
 import { fanout } from './support/fanout.ts'
-import { jsonFile, median, short, spread, timed } from './support/figures.ts'
+import { jsonFile, median, short, spread } from './support/figures.ts'
+import { killed, life } from './support/lives.ts'
 import { compile } from './support/programs.ts'
 
 type Pairs = { ours: number[], floor: number[] }
@@ -46,36 +47,13 @@ async function inTurn (most: number, work: (engine: Engine) => Promise<number>):
   return pairs
 }
 
-async function life (engine: Engine): Promise<number> {
-  const id = fresh()
-  const exit = engine.exited(id)
-  return await timed(async () => {
-    await engine.launch(id, 'true')
-    await exit
-    await engine.remove(id)
-  })
-}
-
-async function killed (engine: Engine): Promise<number> {
-  const id = fresh()
-  const exit = engine.exited(id)
-  await engine.launch(id, 'sleep')
-  const pid = await engine.pid(id)
-  const taken = await timed(async () => {
-    process.kill(pid, 'SIGKILL')
-    await exit
-  })
-  await engine.remove(id)
-  return taken
-}
-
 const rows: Row[] = []
 const loadBefore = loadavg()
 
 async function measure (): Promise<void> {
   await Promise.all([ours.start(), bare.start()])
-  rows.push({ what: 'life, ms', floor: 'bare runc create; start; delete', pairs: await inTurn(20, life), promise: 'S1 ≤ 1.0' })
-  rows.push({ what: 'kill -9 → event, ms', floor: 'bare program', pairs: await inTurn(20, killed), promise: 'S3 ≤ 1.3' })
+  rows.push({ what: 'life, ms', floor: 'bare runc create; start; delete', pairs: await inTurn(20, async (engine) => await life(engine, fresh())), promise: 'S1 ≤ 1.0' })
+  rows.push({ what: 'kill -9 → event, ms', floor: 'bare program', pairs: await inTurn(20, async (engine) => await killed(engine, fresh())), promise: 'S3 ≤ 1.3' })
   const target = fresh()
   await ours.launch(target, 'sleep')
   const rate = async (engine: Engine): Promise<number> => {

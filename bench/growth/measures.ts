@@ -3,6 +3,7 @@ import type { Engine } from '../engines/engine.ts'
 import type { longshore } from '../engines/longshore.ts'
 import { load } from '../peers/load.ts'
 import { cpuTime, median, quantile, samples, timed } from '../support/figures.ts'
+import { killed, life } from '../support/lives.ts'
 
 type Longshore = ReturnType<typeof longshore>
 
@@ -21,29 +22,6 @@ let serial = 0
 export const fresh = (): string => `g${process.pid}-${serial++}`
 export const pause = async (seconds: number): Promise<void> => await new Promise((resolve) => setTimeout(resolve, seconds * 1000))
 
-async function life (engine: Engine): Promise<number> {
-  const id = fresh()
-  const exit = engine.exited(id)
-  return await timed(async () => {
-    await engine.launch(id, 'true')
-    await exit
-    await engine.remove(id)
-  })
-}
-
-async function killed (engine: Engine): Promise<number> {
-  const id = fresh()
-  const exit = engine.exited(id)
-  await engine.launch(id, 'sleep')
-  const pid = await engine.pid(id)
-  const taken = await timed(async () => {
-    process.kill(pid, 'SIGKILL')
-    await exit
-  })
-  await engine.remove(id)
-  return taken
-}
-
 async function cpuOf (pids: number[]): Promise<number> {
   const all = await Promise.all(pids.map(async (pid) => await cpuTime(pid).catch(() => 0)))
   return all.reduce((sum, value) => sum + value, 0)
@@ -51,7 +29,7 @@ async function cpuOf (pids: number[]): Promise<number> {
 
 /** So that code has been compiled and caches are filled as they would be in a daemon that has been up for a while. */
 export async function warm (engine: Engine, target: string): Promise<void> {
-  for (let i = 0; i < 5; i++) await life(engine)
+  for (let i = 0; i < 5; i++) await life(engine, fresh())
   await load(engine, target)
 }
 
@@ -71,13 +49,13 @@ export async function step (count: number, ours: Longshore, bare: Engine, target
   const kills = { ours: [] as number[], bare: [] as number[] }
   const before = await cpuTime(daemon)
   for (let i = 0; i < sizes.pairs; i++) {
-    lives.ours.push(await life(ours))
-    lives.bare.push(await life(bare))
+    lives.ours.push(await life(ours, fresh()))
+    lives.bare.push(await life(bare, fresh()))
   }
   const lifeCpu = (await cpuTime(daemon) - before) / sizes.pairs
   for (let i = 0; i < sizes.pairs; i++) {
-    kills.ours.push(await killed(ours))
-    kills.bare.push(await killed(bare))
+    kills.ours.push(await killed(ours, fresh()))
+    kills.bare.push(await killed(bare, fresh()))
   }
   const rates = { ours: [] as number[], bare: [] as number[] }
   const signalCpu: number[] = []
